@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Reparenting. The kernel has no hook for it, so it takes two steps:
+ *
+ * 1. When a thread with children exits, its children are written down with the reaper that
+ *    find_new_reaper() would choose now (REPARENT). Often right, but the reaper may be
+ *    exiting itself, and only exit_notify() decides.
+ * 2. After exit_notify() has moved the children, still in the exiting thread's context, the
+ *    new parent is read from one of them (REAPER). All children of one exiting thread get
+ *    the same reaper, so one observation is enough.
+ *
+ * Kernel source: forget_original_parent(), find_child_reaper(), find_new_reaper() in
+ * kernel/exit.c.
+ */
+#ifndef RTRACE_REPARENT_H
+#define RTRACE_REPARENT_H
+
+#include "filter.h"
+
+#define CHILDREN_A_CALL 32
+#define MAX_CHILDREN (CHILDREN_A_CALL * CHILDREN_A_CALL)
+#define MAX_KEPT 32 /* children kept to read the reaper from */
+#define MAX_ANCESTORS 64
+
+struct child {
+	u64 task; /* address */
+	u64 start_ns;
+};
+
+/* An exiting thread between its exit tracepoint and exit_notify(). */
+struct orphaning {
+	u64 exit_ns;
+	struct process parent;
+	struct process init; /* child_reaper of its pid namespace */
+	struct process predicted; /* the reaper */
+	u32 predicted_reason; /* enum rtrace_reason */
+	u32 tid;
+	u32 children;
+	u32 kept;
+	u32 walked;
+	u32 more; /* not all children were walked */
+	struct child child[MAX_KEPT];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, u64);
+	__type(value, struct orphaning);
+} orphanings SEC(".maps");
+
+/* What a new entry of orphanings begins with: too large for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct orphaning);
+} no_orphaning SEC(".maps");
+
+struct prediction {
+	struct task_struct *reaper; /* NULL: not known */
+	u32 reason;
+};
+
+enum candidate {
+	CANDIDATE_END,
+	CANDIDATE_NO,
+	CANDIDATE_YES
+};
+
+/* One step of find_new_reaper(): whether an ancestor is a subreaper with a live thread. A
+ * group has one when signal->live, counted down early in do_exit(), is not 0. */
+VERIFIED_ONCE int judge_candidate(u64 address, u32 level)
+{
+	struct task_struct *task = (void *)address;
+	struct signal_struct *signal = READ(task, signal);
+
+	if (!READ(task, pid) || READ(task, thread_pid, level) != level)
+		return CANDIDATE_END;
+	if (BIT_PROBED(signal, is_child_subreaper) && READ(signal, live.counter))
+		return CANDIDATE_YES;
+	return CANDIDATE_NO;
+}
+
+/* find_new_reaper() as far as it can be known before exit_notify(). */
+static __always_inline void predict_reaper(struct task_struct *father, bool group_dead,
+					   struct task_struct *child_reaper, u32 level,
+					   struct prediction *prediction)
+{
+	struct task_struct *reaper;
+	int candidate, i;
+
+	if (!group_dead) {
+		prediction->reaper = (void *)address_of(father->group_leader);
+		prediction->reason = RTRACE_REASON_THREAD;
+		return;
+	}
+	prediction->reaper = child_reaper;
+	prediction->reason = RTRACE_REASON_INIT;
+	if (!BIT(father->signal, has_child_subreaper))
+		return;
+	reaper = (void *)address_of(father->real_parent);
+	for (i = 0; i < MAX_ANCESTORS; i++) {
+		candidate = judge_candidate((u64)reaper, level);
+		if (candidate == CANDIDATE_END)
+			return;
+		if (candidate == CANDIDATE_YES) {
+			reaper = READ(reaper, group_leader);
+			if (reaper != child_reaper) {
+				prediction->reaper = reaper;
+				prediction->reason = RTRACE_REASON_SUBREAPER;
+			}
+			return;
+		}
+		reaper = READ(reaper, real_parent);
+	}
+	prediction->reaper = NULL;
+	prediction->reason = RTRACE_REASON_UNKNOWN;
+}
+
+/* Task addresses are the keys of orphanings. */
+static __always_inline struct orphaning *find_orphaning(u64 father)
+{
+	return bpf_map_lookup_elem(&orphanings, &father);
+}
+
+static __always_inline void emit_reparent(struct orphaning *orphaning, u32 tgid, u64 start_ns,
+					  u32 flags)
+{
+	struct rtrace_event *event = reserve_event(RTRACE_REPARENT, tgid, tgid, start_ns, flags);
+
+	if (!event)
+		return;
+	event->ts_ns = orphaning->exit_ns;
+	event->reparent.parent_start_ns = orphaning->parent.start_ns;
+	event->reparent.parent_tgid = orphaning->parent.tgid;
+	event->reparent.parent_tid = orphaning->tid;
+	event->reparent.reaper_start_ns = orphaning->predicted.start_ns;
+	event->reparent.reaper_tgid = orphaning->predicted.tgid;
+	event->reparent.reason = orphaning->predicted_reason;
+	__builtin_memset(event->reparent.pad, 0, sizeof(event->reparent.pad));
+	submit_event(event);
+}
+
+/*
+ * REPARENT for the child whose `sibling` is at `node`; gives the next node, 0 after the last.
+ *
+ * The list is read without its lock. While its owner is exiting it only shrinks when another
+ * thread of the process waits for a child: the node that was left then leads nowhere, and the
+ * walk ends with MORE.
+ */
+VERIFIED_ONCE u64 visit_child(u64 father, u64 node)
+{
+	struct task_struct *child = (void *)node - OFFSET(struct task_struct, sibling);
+	u64 head = father + OFFSET(struct task_struct, children);
+	struct orphaning *orphaning = find_orphaning(father);
+	u64 next = (u64)READ((struct list_head *)node, next);
+	u64 start_ns = READ(child, start_boottime);
+	u32 flags = 0, kept;
+
+	if (!orphaning)
+		return 0;
+	if ((u64)READ(child, real_parent) != father || next == node) {
+		orphaning->more = 1;
+		return 0;
+	}
+	if (next == head)
+		next = 0;
+	if (++orphaning->walked == MAX_CHILDREN && next) {
+		flags |= RTRACE_F_MORE;
+		orphaning->more = 1;
+	}
+	if (config.filter != RTRACE_FILTER_NONE && !in_filter((u64)child))
+		return next;
+	kept = orphaning->kept;
+	if (kept < MAX_KEPT) {
+		orphaning->child[kept].task = (u64)child;
+		orphaning->child[kept].start_ns = start_ns;
+		orphaning->kept = kept + 1;
+	}
+	orphaning->children++;
+	if (READ(child, exit_state))
+		flags |= RTRACE_F_ZOMBIE;
+	emit_reparent(orphaning, READ(child, tgid), start_ns, flags);
+	return next;
+}
+
+/* Two short loops, since the verifier's work grows with the square of a loop's length. */
+VERIFIED_ONCE u64 visit_some_children(u64 father, u64 node)
+{
+	int i;
+
+	for (i = 0; i < CHILDREN_A_CALL && node; i++)
+		node = visit_child(father, node);
+	return node;
+}
+
+/* At the exit tracepoint of any thread. */
+static __always_inline void orphan_children(struct task_struct *task, bool group_dead)
+{
+	void *head = (void *)task + OFFSET(struct task_struct, children);
+	u64 father = bpf_get_current_task();
+	struct task_struct *child_reaper;
+	struct prediction prediction;
+	struct orphaning *orphaning;
+	struct upid upid;
+	u32 level, zero = 0;
+	u64 node;
+	int i;
+
+	if ((void *)task->children.next == head)
+		return;
+	level = task->thread_pid->level;
+	probe_upid(task->thread_pid, level, &upid);
+	child_reaper = READ(upid.ns, child_reaper);
+	/* A namespace's init that ends: zap_pid_ns_processes() kills and reaps its children. */
+	if (group_dead && READ(child_reaper, tgid) == task->tgid)
+		return;
+
+	orphaning = bpf_map_lookup_elem(&no_orphaning, &zero);
+	if (!orphaning || bpf_map_update_elem(&orphanings, &father, orphaning, BPF_ANY))
+		return;
+	orphaning = find_orphaning(father);
+	if (!orphaning)
+		return;
+	orphaning->exit_ns = bpf_ktime_get_boot_ns();
+	orphaning->parent.tgid = task->tgid;
+	orphaning->parent.start_ns = task->group_leader->start_boottime;
+	orphaning->tid = task->pid;
+	orphaning->init = probe_process(child_reaper);
+
+	predict_reaper(task, group_dead, child_reaper, level, &prediction);
+	orphaning->predicted_reason = prediction.reason;
+	if (prediction.reaper) {
+		orphaning->predicted = probe_process(prediction.reaper);
+		mention(prediction.reaper);
+	}
+	mention(task);
+	node = (u64)READ((struct list_head *)head, next);
+	for (i = 0; i < CHILDREN_A_CALL && node; i++)
+		node = visit_some_children(father, node);
+	if (!orphaning->children)
+		bpf_map_delete_elem(&orphanings, &father);
+}
+
+/* The new parent of one child; false when the child is gone, or has not been moved yet. */
+static __always_inline bool read_reaper(struct child *child, u64 father, struct process *reaper,
+					u32 *reaper_tid, struct task_struct **reaper_task)
+{
+	struct task_struct *task = (void *)child->task;
+	struct task_struct *parent = READ(task, real_parent);
+
+	if ((u64)parent == father)
+		return false;
+	*reaper = probe_process(parent);
+	*reaper_tid = READ(parent, pid);
+	*reaper_task = parent;
+	/* The child may have been freed, and its memory used again. As long as it has not been
+	 * released (thread_pid), its real_parent cannot be freed either. */
+	return READ(task, thread_pid) && READ(task, start_boottime) == child->start_ns &&
+	       READ(task, real_parent) == parent;
+}
+
+static __always_inline void emit_reaper(struct orphaning *orphaning, struct process *reaper,
+					u32 reaper_tid, u32 hook)
+{
+	struct rtrace_event *event =
+		reserve_event(RTRACE_REAPER, orphaning->parent.tgid, orphaning->tid,
+			      orphaning->parent.start_ns, orphaning->more ? RTRACE_F_MORE : 0);
+	u32 reason = RTRACE_REASON_SUBREAPER;
+
+	if (!event)
+		return;
+	if (hook == RTRACE_HOOK_NONE)
+		reason = RTRACE_REASON_UNKNOWN;
+	else if (reaper->tgid == orphaning->parent.tgid)
+		reason = RTRACE_REASON_THREAD;
+	else if (reaper->tgid == orphaning->init.tgid)
+		reason = RTRACE_REASON_INIT;
+	event->reaper.exit_ns = orphaning->exit_ns;
+	event->reaper.reaper_start_ns = reaper->start_ns;
+	event->reaper.reaper_tgid = reaper->tgid;
+	event->reaper.reaper_tid = reaper_tid;
+	event->reaper.reason = reason;
+	event->reaper.hook = hook;
+	event->reaper.children = orphaning->children;
+	event->reaper.pad = 0;
+	event->reaper.pad2 = 0;
+	submit_event(event);
+}
+
+/*
+ * Reads the reaper of an exiting thread's children, if the kernel has moved them. `last`: no
+ * later hook will come, so say that it could not be observed rather than nothing.
+ */
+VERIFIED_ONCE int observe_reaper(u64 father, u32 hook, u32 last)
+{
+	struct orphaning *orphaning = find_orphaning(father);
+	struct task_struct *reaper_task = NULL;
+	struct process reaper = {};
+	u32 reaper_tid = 0;
+	int i;
+
+	if (!orphaning)
+		return 0;
+	for (i = 0; i < MAX_KEPT; i++) {
+		if (i >= orphaning->kept)
+			break;
+		if (!read_reaper(&orphaning->child[i], father, &reaper, &reaper_tid, &reaper_task))
+			continue;
+		mention(reaper_task);
+		emit_reaper(orphaning, &reaper, reaper_tid, hook);
+		bpf_map_delete_elem(&orphanings, &father);
+		return 1;
+	}
+	if (last) {
+		reaper = (struct process){};
+		emit_reaper(orphaning, &reaper, 0, RTRACE_HOOK_NONE);
+		bpf_map_delete_elem(&orphanings, &father);
+	}
+	return 0;
+}
+
+/* Everywhere, but on every switch of every task: exit_state is set inside exit_notify(). */
+HOOK(sched_switch, bool preempt, struct task_struct *prev)
+{
+	if (prev->exit_state)
+		observe_reaper(bpf_get_current_task(), RTRACE_HOOK_SCHED_SWITCH, true);
+	return 0;
+}
+
+/* Called once a thread, right after exit_notify(): preferred where the kernel allows it. */
+SEC("fentry/proc_exit_connector")
+int fentry_proc_exit_connector(void *ctx)
+{
+	observe_reaper(bpf_get_current_task(), RTRACE_HOOK_PROC_EXIT_CONNECTOR, true);
+	return 0;
+}
+
+SEC("kprobe/proc_exit_connector")
+int kprobe_proc_exit_connector(void *ctx)
+{
+	observe_reaper(bpf_get_current_task(), RTRACE_HOOK_PROC_EXIT_CONNECTOR, true);
+	return 0;
+}
+
+#endif
