@@ -1,0 +1,201 @@
+"""What this host allows: one small question each, for `rtrace doctor`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tracer import abi
+from tracer.cgroups import cgroup_mode, naming_controller, read_hierarchies
+from tracer.confirmation import Confirmation, fentry_allowed, kprobe_allowed
+from tracer.core_engine import BTF_PATH, CoreEngine, object_path
+from tracer.engine import Settings
+from tracer.errors import HostError
+from tracer.libbpf import library
+
+MIN_KERNEL = (5, 8)
+_LOCKDOWN = "/sys/kernel/security/lockdown"
+_CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
+_RUNTIMES = ("dockerd", "containerd", "runc", "podman", "crun")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """An answer.
+
+    Attributes:
+        ok: False: recording does not work because of it; None: only worth knowing.
+        fact: what was found.
+        step: what to do about it.
+    """
+
+    name: str
+    ok: bool | None
+    fact: str
+    step: str = ""
+
+
+def run_checks() -> list[Check]:
+    """All checks, those that explain the others first."""
+    checks: list[Callable[[], Check]] = [
+        check_machine,
+        check_kernel,
+        check_privileges,
+        check_lockdown,
+        check_btf,
+        check_libbpf,
+        check_object,
+        check_fentry,
+        check_kprobe,
+        check_programs,
+        check_bcc,
+        check_cgroups,
+        check_tracefs,
+        check_runtimes,
+    ]
+    return [check() for check in checks]
+
+
+def check_machine() -> Check:
+    """x86-64 Linux."""
+    system, machine = platform.system(), platform.machine()
+    ok = system == "Linux" and machine == "x86_64"
+    step = "" if ok else "rtrace records on Linux on x86-64 only; reports work everywhere"
+    return Check("machine", ok, f"{system} {machine}", step)
+
+
+def check_kernel() -> Check:
+    """5.8 has the ring buffer, the boot clock for BPF and task iterators."""
+    release = platform.release()
+    numbers = release.split(".")
+    try:
+        ok = (int(numbers[0]), int(numbers[1].split("-")[0])) >= MIN_KERNEL
+    except (IndexError, ValueError):
+        return Check("kernel", None, f"{release} (cannot tell its version)")
+    return Check("kernel", ok, release, "" if ok else "boot 5.8 or newer")
+
+
+def check_privileges() -> Check:
+    """CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN."""
+    try:
+        with open("/proc/self/status") as file:
+            line = next(line for line in file if line.startswith("CapEff:"))
+    except (OSError, StopIteration):
+        return Check("privileges", None, "cannot be read from /proc/self/status")
+    effective = int(line.split()[1], 16)
+    if effective >> _CAP_SYS_ADMIN & 1:
+        return Check("privileges", True, f"CAP_SYS_ADMIN (uid {os.geteuid()})")
+    if effective >> _CAP_BPF & 1 and effective >> _CAP_PERFMON & 1:
+        return Check("privileges", True, "CAP_BPF and CAP_PERFMON")
+    return Check(
+        "privileges", False, f"uid {os.geteuid()} may not load BPF programs", "run it with sudo"
+    )
+
+
+def check_lockdown() -> Check:
+    """Lockdown in confidentiality mode forbids BPF programs to read kernel memory."""
+    try:
+        with open(_LOCKDOWN) as file:
+            text = file.read().strip()
+    except OSError:
+        return Check("lockdown", None, "cannot be read (no securityfs): taken as off")
+    mode = text.partition("[")[2].partition("]")[0]
+    if mode == "confidentiality":
+        step = "boot without lockdown=confidentiality"
+        return Check("lockdown", False, "confidentiality: BPF may not read kernel memory", step)
+    return Check("lockdown", True, mode or text)
+
+
+def check_btf() -> Check:
+    """The kernel's own type information, which the core engine relocates against."""
+    if os.path.exists(BTF_PATH):
+        return Check("BTF", True, BTF_PATH)
+    step = "boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
+    return Check("BTF", False, f"{BTF_PATH} is missing", step)
+
+
+def check_libbpf() -> Check:
+    """libbpf.so.1."""
+    try:
+        library()
+    except HostError as error:
+        return Check("libbpf", False, error.cause, error.step)
+    return Check("libbpf", True, "libbpf.so.1")
+
+
+def check_object() -> Check:
+    """The compiled programs."""
+    try:
+        path = object_path()
+    except HostError as error:
+        return Check("BPF object", False, error.cause, error.step)
+    return Check("BPF object", True, f"{os.path.getsize(path):,} bytes")
+
+
+def check_fentry() -> Check:
+    """The cheapest way to confirm reparents."""
+    if os.geteuid() != 0:
+        return Check("confirm by fentry", None, "not known without root")
+    allowed = fentry_allowed()
+    return Check("confirm by fentry", None, "allowed" if allowed else "this kernel refuses it")
+
+
+def check_kprobe() -> Check:
+    """The next cheapest."""
+    allowed = kprobe_allowed()
+    fact = "allowed" if allowed else "this kernel has no kprobes (CONFIG_KPROBES)"
+    return Check("confirm by kprobe", None, fact)
+
+
+def check_programs() -> Check:
+    """The whole thing, for real: load, verify, attach, one pass of the iterator."""
+    try:
+        engine = CoreEngine(
+            Settings(1 << 20, abi.Config(v1_controller=naming_controller(read_hierarchies())))
+        )
+    except HostError as error:
+        cause = error.cause or error.fact
+        return Check("BPF programs", False, cause, error.step)
+    try:
+        os.close(engine.open_snapshot())
+        used = Confirmation(engine.confirmation)
+    except HostError as error:
+        return Check("BPF programs", False, error.cause or error.fact, error.step)
+    finally:
+        engine.close()
+    return Check("BPF programs", True, f"load and attach; reparents are confirmed by {used.value}")
+
+
+def check_bcc() -> Check:
+    """python3-bpfcc: brings libbpf; the bcc engine itself is not there yet."""
+    if importlib.util.find_spec("bcc") is not None:
+        return Check("python3-bpfcc", None, f"visible to {sys.executable}")
+    return Check("python3-bpfcc", None, "not visible to this Python; not needed to record")
+
+
+def check_cgroups() -> Check:
+    """Where containers have their cgroups."""
+    hierarchies = read_hierarchies()
+    mode = cgroup_mode(hierarchies)
+    controller = naming_controller(hierarchies)
+    beside = f", names from the v1 {controller.name.lower()} hierarchy too" if controller else ""
+    return Check("cgroups", None, f"{mode}{beside}")
+
+
+def check_tracefs() -> Check:
+    """Not needed: the programs are attached by BTF and as raw tracepoints."""
+    for path in ("/sys/kernel/tracing/events", "/sys/kernel/debug/tracing/events"):
+        if os.path.isdir(path):
+            return Check("tracefs", None, f"{os.path.dirname(path)} (not needed)")
+    return Check("tracefs", None, "not mounted, and not needed")
+
+
+def check_runtimes() -> Check:
+    """Container runtimes on PATH."""
+    found = [name for name in _RUNTIMES if shutil.which(name)]
+    return Check("runtimes on PATH", None, ", ".join(found) or "none")

@@ -1,0 +1,29 @@
+"""Where the commands of the desk write: stdout, or a new file."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tracer.errors import RtraceError
+
+
+def write_output(text: str, path: str | None, force: bool) -> None:
+    """Writes to a file that is new (or replaced with ``force``), or to stdout without a path.
+
+    Raises:
+        RtraceError: the file exists, or cannot be written.
+    """
+    if path is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with open(path, "w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise RtraceError(
+            f"cannot write {path}", "it exists", "give another name, or --force"
+        ) from None
+    except OSError as error:
+        cause = os.strerror(error.errno) if error.errno else str(error)
+        raise RtraceError(f"cannot write {path}", cause, "give another name") from None

@@ -1,0 +1,123 @@
+"""`rtrace record`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from tracer.errors import RtraceError
+from tracer.units import duration_option, format_size, size_option
+
+if TYPE_CHECKING:
+    from tracer.recorder import Result
+
+FAILED = 125  # with a COMMAND, whose own statuses are passed on
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.option("-o", "--output", metavar="FILE", help="Capture to write. [default: a new name]")
+@click.option(
+    "--duration",
+    metavar="TIME",
+    callback=duration_option,
+    help="Stop after 30s, 5m, 1h.",
+)
+@click.option(
+    "--pidns", type=click.IntRange(min=1), metavar="PID", help="Only PID's pid namespace."
+)
+@click.option("--cgroup", metavar="PATH", help="Only this cgroup and those below it.")
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "core"]),
+    default="auto",
+    show_default=True,
+    help="How the BPF programs are loaded.",
+)
+@click.option(
+    "--buffer",
+    metavar="SIZE",
+    callback=size_option,
+    default="16MiB",
+    show_default=True,
+    help="Ring buffer for events; rounded up to a power of two.",
+)
+@click.option("--no-args", is_flag=True, help="Do not record the arguments of programs.")
+@click.option("--live", is_flag=True, help="Print what happens as it happens.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def record(
+    output: str | None,
+    duration: float | None,
+    pidns: int | None,
+    cgroup: str | None,
+    engine: str,
+    buffer: int,
+    no_args: bool,
+    live: bool,
+    force: bool,
+    command: tuple[str, ...],
+) -> int:
+    """Record process events of this host into a capture.
+
+    Needs root. Stops at Ctrl-C, SIGTERM, after --duration, or when COMMAND ends; COMMAND's exit
+    status is then passed on (125: rtrace itself failed).
+
+    \b
+    sudo rtrace record                                   the whole host, until Ctrl-C
+    sudo rtrace record -o run.rtrace -- docker run --rm alpine true
+    sudo rtrace record --pidns $(pidof -s systemd) --duration 30s
+    """
+    from tracer import recorder
+    from tracer.filters import resolve_filter
+    from tracer.live import LiveView
+
+    try:
+        view = LiveView(sys.stdout) if live else None
+        result = recorder.record(
+            recorder.Options(
+                path=output or recorder.new_name(),
+                record_filter=resolve_filter(pidns, cgroup),
+                duration_s=duration,
+                command=command,
+                buffer_bytes=recorder.round_buffer(buffer),
+                no_args=no_args,
+                force=force,
+                argv=sys.argv,
+                on_events=view.show_events if view else None,
+                on_details=view.show_details if view else None,
+                on_started=lambda: _say_started(duration, command),
+            )
+        )
+    except RtraceError as error:
+        if command:
+            error.exit_code = FAILED
+        raise
+    _say_done(result)
+    if result.failure is not None:
+        if command:
+            result.failure.exit_code = FAILED
+        raise result.failure
+    return result.command_status or 0
+
+
+def _say_started(duration: float | None, command: tuple[str, ...]) -> None:
+    if not sys.stderr.isatty():
+        return
+    until = "Ctrl-C"
+    if command:
+        until = f"{command[0]} ends"
+    elif duration is not None:
+        until = f"{duration:g} s have passed, or Ctrl-C"
+    print(f"recording until {until}", file=sys.stderr)
+
+
+def _say_done(result: Result) -> None:
+    """Where the capture is, what is in it, and what to run next."""
+    lost = f", {result.lost:,} LOST" if result.lost else ""
+    print(
+        f"{result.path}: {result.events:,} events{lost}, {format_size(result.size_bytes)}\n"
+        f"next: rtrace report {result.path}",
+        file=sys.stderr,
+    )

@@ -1,0 +1,72 @@
+"""`rtrace report`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+
+import click
+
+from tracer.cli.output import write_output
+from tracer.units import duration_option
+
+_PIPE_WIDTH = 100
+
+
+@click.command()
+@click.argument("capture")
+@click.option(
+    "--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option("-o", "--output", metavar="PATH", help="Write there and not to stdout.")
+@click.option("--force", is_flag=True, help="Replace PATH if it exists.")
+@click.option("--container", metavar="X", help="Only this container: name, id or start of an id.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    callback=duration_option,
+    help="From so long after the start: 10s, 1.5m.",
+)
+@click.option(
+    "--until", metavar="TIME", callback=duration_option, help="Up to so long after the start."
+)
+def report(
+    capture: str,
+    format_: str,
+    output: str | None,
+    force: bool,
+    container: str | None,
+    since: float | None,
+    until: float | None,
+) -> None:
+    """Tell what happened in a capture.
+
+    \b
+    rtrace report incident.rtrace
+    rtrace report incident.rtrace --container web --format json
+    """
+    from analysis.model import open_capture
+    from analysis.render_text import render_text
+    from analysis.report import build_report
+
+    opened = open_capture(capture)
+    start_ns = opened.table.header["clock"]["boot_ns"]
+    built = build_report(
+        opened,
+        container=container,
+        since_ns=_boot_ns(start_ns, since),
+        until_ns=_boot_ns(start_ns, until),
+    )
+    if format_ == "json":
+        text = json.dumps(built, indent=1, ensure_ascii=True) + "\n"
+    else:
+        on_terminal = output is None and sys.stdout.isatty()
+        width = shutil.get_terminal_size().columns if on_terminal else _PIPE_WIDTH
+        text = render_text(built, width=width, color=on_terminal and "NO_COLOR" not in os.environ)
+    write_output(text, output, force)
+
+
+def _boot_ns(start_ns: int, offset_s: float | None) -> int | None:
+    return None if offset_s is None else start_ns + int(offset_s * 1e9)

@@ -1,0 +1,115 @@
+"""From the rings to the capture file, in bulk: no Python runs for a single event.
+
+Records are gathered for up to half a second, so that a quiet host does not fill its capture
+with chunk headers; that half second is also the most that kill -9 can cost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tracer.capture_format import CHUNK_BYTES, EVENT_STRIDE, LOSS
+from tracer.capture_writer import CaptureWriter
+from tracer.engine import Engine
+from tracer.ring import Ring
+
+_FLUSH_AFTER_S = 0.5
+_DETAILS_AT_ONCE = 4096
+
+
+class Collector:
+    """Moves what the rings hold into a capture.
+
+    Args:
+        engine: whose rings.
+        writer: the capture.
+        on_details: gets each batch of details (records as decode_details takes them).
+        on_events: gets each batch of events, as they lay in the ring; None: nobody looks.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        writer: CaptureWriter,
+        on_details: Callable[[bytes], None],
+        on_events: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._engine, self._writer = engine, writer
+        self._on_details, self._on_events = on_details, on_events
+        self._event_ring = Ring(engine.events_fd, engine.events_bytes)
+        self._detail_ring = Ring(engine.details_fd, engine.details_bytes)
+        self._events: list[bytes] = []
+        self._details: list[bytes] = []
+        self._events_bytes = self._details_bytes = 0
+        self._flushed_at = time.monotonic()
+        self._losses_written: list[tuple[int, int]] = []
+        self.events = 0
+        self.details = 0
+        self.ring_peak_bytes = 0
+
+    @property
+    def lost(self) -> int:
+        """Events and details lost so far, all CPUs."""
+        return sum(events + details for events, details in self._engine.read_losses())
+
+    def drain(self) -> bool:
+        """Reads what is there; True if there may be more that should not wait.
+
+        Raises:
+            CaptureError: the capture cannot be written.
+        """
+        pending = self._event_ring.pending_bytes()
+        self.ring_peak_bytes = max(self.ring_peak_bytes, pending)
+        events = self._event_ring.read_fixed(EVENT_STRIDE, CHUNK_BYTES)
+        if events:
+            self._events.append(events)
+            self._events_bytes += len(events)
+            self.events += len(events) // EVENT_STRIDE
+            if self._on_events is not None:
+                self._on_events(events)
+        details = self._detail_ring.read_records(_DETAILS_AT_ONCE)
+        if details:
+            batch = b"".join(d + bytes(-len(d) % 8) for d in details)
+            self._details.append(batch)
+            self._details_bytes += len(batch)
+            self.details += len(details)
+            self._on_details(batch)
+        full = self._events_bytes >= CHUNK_BYTES or self._details_bytes >= CHUNK_BYTES
+        if full or time.monotonic() - self._flushed_at >= _FLUSH_AFTER_S:
+            self.flush()
+        return pending > self._event_ring.size // 8 or len(details) == _DETAILS_AT_ONCE
+
+    def flush(self) -> None:
+        """Writes what has been read, and the loss counters if they have changed.
+
+        Raises:
+            CaptureError: the capture cannot be written.
+        """
+        if self._events:
+            self._writer.write_events(b"".join(self._events))
+            self._events.clear()
+            self._events_bytes = 0
+        if self._details:
+            self._writer.write_details(b"".join(self._details))
+            self._details.clear()
+            self._details_bytes = 0
+        losses = self._engine.read_losses()
+        if losses != self._losses_written and any(any(cpu) for cpu in losses):
+            self._writer.write_json(
+                LOSS, {"ts_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME), "cpus": losses}
+            )
+            self._losses_written = losses
+        self._flushed_at = time.monotonic()
+
+    def drain_all(self) -> None:
+        """Reads all that is there, at the end, and writes it."""
+        while self._event_ring.pending_bytes() or self._detail_ring.pending_bytes():
+            if not self.drain() and not self._event_ring.pending_bytes():
+                break
+        self.flush()
+
+    def close(self) -> None:
+        """Unmaps the rings."""
+        self._event_ring.close()
+        self._detail_ring.close()

@@ -1,0 +1,172 @@
+"""Names and images of containers, while they live.
+
+First from files, which answer when every daemon is dead: the OCI bundle's config.json, where
+the shim's working directory is, and docker's config.v2.json, in the directory that the bundle
+mounts /etc/hostname, /etc/hosts and /etc/resolv.conf from. All paths are seen through
+/proc/PID/root of a runtime process, so that engines in other mount namespaces are found too.
+
+Sources: OCI runtime-spec config.json; moby daemon/container.go (config.v2.json); containerd
+pkg/cri/annotations; conmon(8).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from tracer import abi
+
+_FILE_LIMIT = 4 << 20
+_ID = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_DOCKER_DIRECTORY = re.compile(r"^(/.+/containers/([0-9a-f]{64}))/(?:hostname|hosts|resolv\.conf)$")
+_DEFAULT_DOCKER_DIRECTORY = "/var/lib/docker/containers"
+_CRI_NAME = "io.kubernetes.cri.container-name"
+_CRI_SANDBOX = "io.kubernetes.cri.sandbox-name"
+_CRI_IMAGE = "io.kubernetes.cri.image-name"
+_OCI_RUNTIMES = (b"runc", b"crun", b"docker-runc")
+_CRI_TYPE = "io.kubernetes.cri.container-type"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A container that a process tells of.
+
+    Attributes:
+        id: the container's id.
+        tgid: the process, a shim, conmon or a process in the container.
+        namespace: containerd's namespace, if the process says.
+        name: if the process says (conmon).
+        runtime: "containerd" or "podman" if the process is theirs, else "unknown".
+        bundle: directory of the OCI bundle as the process sees it, if it is a runtime's process.
+    """
+
+    id: str
+    tgid: int
+    namespace: str | None = None
+    name: str | None = None
+    runtime: str = "unknown"
+    bundle: str | None = None
+
+
+def find_sighting(
+    tgid: int, args: tuple[bytes, ...], cgroups: tuple[bytes, ...]
+) -> Sighting | None:
+    """The container that a process's arguments or cgroup names, if there is one."""
+    program = os.path.basename(args[0]) if args else b""
+    options = _options(args)
+    if b"containerd-shim" in program:
+        container = options.get("id") or _last_directory(options.get("workdir"))
+        if container:
+            return Sighting(container, tgid, options.get("namespace"), None, "containerd", ".")
+    elif program == b"conmon" and "c" in options:
+        return Sighting(
+            options["c"], tgid, None, options.get("n"), "podman", options.get("b") or "."
+        )
+    elif program in _OCI_RUNTIMES and b"create" in args and "bundle" in options:
+        container = args[-1].decode("utf-8", "backslashreplace")
+        return Sighting(container, tgid, bundle=options["bundle"])
+    for cgroup in cgroups:
+        found = _ID.findall(cgroup)
+        if found:
+            return Sighting(found[-1].decode(), tgid)
+    return None
+
+
+def find_detail_sighting(detail: abi.Detail) -> Sighting | None:
+    """As ``find_sighting``, for an exec."""
+    return find_sighting(detail.tgid, detail.args, (detail.cgroup, detail.cgroup_v1))
+
+
+def read_container(sighting: Sighting) -> dict[str, Any]:
+    """What files say of a container: content of a FACT chunk of the kind "container".
+
+    ``name`` and ``image`` are None where nothing says; ``source`` is the file that was read.
+    """
+    fact: dict[str, Any] = {
+        "kind": "container",
+        "id": sighting.id,
+        "name": sighting.name,
+        "image": None,
+        "runtime": sighting.runtime,
+        "namespace": sighting.namespace,
+        "source": None,
+    }
+    # What runs inside a container may show any files it likes: only the runtime's are believed.
+    root = "" if sighting.bundle is None else f"/proc/{sighting.tgid}/root"
+    bundle = _read_bundle(sighting)
+    if bundle:
+        fact["source"] = "config.json of the bundle"
+    _add_annotations(fact, bundle.get("annotations"))
+    directory = _docker_directory(bundle, sighting.id)
+    docker = _read_json(f"{root}{directory}/config.v2.json")
+    if docker.get("ID") == sighting.id:
+        fact["name"] = _string(docker.get("Name"), "").lstrip("/") or None
+        config = docker.get("Config")
+        fact["image"] = _string(config.get("Image")) if isinstance(config, dict) else None
+        fact["runtime"] = "docker"
+        fact["source"] = f"{directory}/config.v2.json"
+    elif sighting.runtime == "containerd" and fact["name"] is None:
+        fact["name"] = sighting.id if len(sighting.id) != 64 else None
+    return fact
+
+
+def _read_bundle(sighting: Sighting) -> dict[str, Any]:
+    if sighting.bundle is None:
+        return {}
+    view = "root" if sighting.bundle.startswith("/") else "cwd"
+    bundle = _read_json(f"/proc/{sighting.tgid}/{view}/{sighting.bundle}/config.json")
+    return bundle if isinstance(bundle.get("ociVersion"), str) else {}
+
+
+def _add_annotations(fact: dict[str, Any], annotations: object) -> None:
+    if not isinstance(annotations, dict) or _CRI_TYPE not in annotations:
+        return
+    fact["runtime"] = "cri"
+    fact["name"] = _string(annotations.get(_CRI_NAME)) or _string(annotations.get(_CRI_SANDBOX))
+    fact["image"] = _string(annotations.get(_CRI_IMAGE))
+
+
+def _docker_directory(bundle: dict[str, Any], container: str) -> str:
+    mounts = bundle.get("mounts")
+    for mount in mounts if isinstance(mounts, list) else []:
+        source = mount.get("source") if isinstance(mount, dict) else None
+        match = _DOCKER_DIRECTORY.match(source) if isinstance(source, str) else None
+        if match and match[2] == container and ".." not in match[1]:
+            return match[1]
+    return f"{_DEFAULT_DOCKER_DIRECTORY}/{container}"
+
+
+def _options(args: tuple[bytes, ...]) -> dict[str, str]:
+    """Options with values, of one or two dashes, with ``=`` or as two arguments."""
+    options: dict[str, str] = {}
+    for position, argument in enumerate(args[1:], 1):
+        name, equals, value = argument.partition(b"=")
+        if not name.startswith(b"-"):
+            continue
+        if not equals:
+            value = args[position + 1] if position + 1 < len(args) else b""
+        text = value.decode("utf-8", "backslashreplace")
+        options.setdefault(name.lstrip(b"-").decode("utf-8", "backslashreplace"), text)
+    return options
+
+
+def _last_directory(path: str | None) -> str | None:
+    return os.path.basename(path.rstrip("/")) if path else None
+
+
+def _string(value: object, default: str | None = None) -> Any:
+    return value if isinstance(value, str) else default
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    """The object in a file, {} if there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            content = json.loads(file.read(_FILE_LIMIT))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

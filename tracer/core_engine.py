@@ -1,0 +1,103 @@
+"""The CO-RE engine: an object compiled when the package was built, loaded with libbpf."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import resources
+
+from tracer.confirmation import Confirmation, allowed_confirmations
+from tracer.engine import DETAILS_RING_BYTES, LOSS_SIZE, LossCounters, Settings, possible_cpus
+from tracer.errors import HostError
+from tracer.libbpf import BpfObject
+
+BTF_PATH = "/sys/kernel/btf/vmlinux"
+_ITERATOR = "snapshot"
+
+
+def object_path() -> str:
+    """The compiled object in this package.
+
+    Raises:
+        HostError: the package was built without it.
+    """
+    path = resources.files("tracer") / "_bpf" / "rtrace.bpf.o"
+    if not path.is_file():
+        raise HostError(
+            "cannot find the compiled BPF programs",
+            f"{path} is missing",
+            "in a checkout run make demo or make test, else install rtrace again",
+        )
+    return str(path)
+
+
+class CoreEngine:
+    """See tracer.engine.Engine.
+
+    Args:
+        settings: sizes and filter.
+        confirmations: hooks to try, in this order; all that this host allows if not given.
+
+    Raises:
+        HostError: no BTF, not allowed, or the kernel refuses the programs.
+    """
+
+    name = "core"
+
+    def __init__(
+        self, settings: Settings, confirmations: Sequence[Confirmation] | None = None
+    ) -> None:
+        if not os.path.exists(BTF_PATH):
+            raise HostError(
+                "cannot load the BPF programs",
+                f"this kernel has no BTF ({BTF_PATH})",
+                "boot a kernel with CONFIG_DEBUG_INFO_BTF=y, as Debian's and Ubuntu's have",
+            )
+        candidates = list(confirmations or allowed_confirmations())
+        for confirmation in candidates:
+            try:
+                self._object = _load(settings, confirmation)
+            except HostError:
+                if confirmation is candidates[-1]:
+                    raise
+            else:
+                self.confirmation = confirmation.value
+                break
+        self.events_bytes, self.details_bytes = settings.buffer_bytes, DETAILS_RING_BYTES
+        self.events_fd = self._object.map_fd("events")
+        self.details_fd = self._object.map_fd("details")
+        cpus = possible_cpus()
+        mapped = self._object.map_array("losses", cpus * LOSS_SIZE)
+        self._losses = LossCounters(memoryview(mapped), cpus)
+
+    def read_losses(self) -> list[tuple[int, int]]:
+        """See tracer.engine.Engine."""
+        return self._losses.read()
+
+    def open_snapshot(self) -> int:
+        """See tracer.engine.Engine."""
+        return self._object.open_iterator(_ITERATOR)
+
+    def close(self) -> None:
+        """See tracer.engine.Engine."""
+        self._object.close()
+
+
+def _load(settings: Settings, confirmation: Confirmation) -> BpfObject:
+    """Loads and attaches everything, with one hook to confirm reparents."""
+    bpf = BpfObject(object_path())
+    try:
+        bpf.set_max_entries("events", settings.buffer_bytes)
+        bpf.set_max_entries("details", DETAILS_RING_BYTES)
+        bpf.set_max_entries("losses", possible_cpus())
+        bpf.set_rodata(settings.config)
+        for other in Confirmation:
+            bpf.set_autoload(other.program, other is confirmation)
+        bpf.load()
+        for program in bpf.programs():
+            if program != _ITERATOR:
+                bpf.attach(program)
+    except BaseException:
+        bpf.close()
+        raise
+    return bpf

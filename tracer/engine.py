@@ -1,0 +1,77 @@
+"""What every engine gives the collector: two rings, loss counters, a task iterator.
+
+An engine loads and attaches the BPF programs, and nothing else: the collector, the snapshot
+and the capture file do not know which one it was.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Protocol
+
+from tracer import abi
+
+# One detail is up to 7 KB, but execs are thousands a second at most.
+DETAILS_RING_BYTES = 2 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an engine is started with.
+
+    Attributes:
+        buffer_bytes: size of the events ring, a power of two of at least one page.
+        config: settings of the BPF programs.
+    """
+
+    buffer_bytes: int
+    config: abi.Config
+
+
+class Engine(Protocol):
+    """Attached BPF programs.
+
+    Attributes:
+        name: "core" (or "bcc").
+        confirmation: hook that confirms reparents, see tracer.confirmation.
+        events_fd, details_fd: the two ring buffer maps.
+        events_bytes, details_bytes: their sizes.
+    """
+
+    name: str
+    confirmation: str
+    events_fd: int
+    events_bytes: int
+    details_fd: int
+    details_bytes: int
+
+    def read_losses(self) -> list[tuple[int, int]]:
+        """Events and details lost since the start, for each CPU."""
+
+    def open_snapshot(self) -> int:
+        """File descriptor that gives one abi.Task after the other; the caller closes it."""
+
+    def close(self) -> None:
+        """Detaches everything."""
+
+
+class LossCounters:
+    """The mapped array of loss counters, one entry a possible CPU."""
+
+    def __init__(self, mapped: memoryview, cpus: int) -> None:
+        self._mapped, self._cpus = mapped, cpus
+
+    def read(self) -> list[tuple[int, int]]:
+        """Events and details lost since the start, for each CPU."""
+        losses = (abi.Loss * self._cpus).from_buffer_copy(self._mapped)
+        return [(loss.events, loss.details) for loss in losses]
+
+
+def possible_cpus() -> int:
+    """How many CPU numbers the kernel may use (/sys/devices/system/cpu/possible)."""
+    with open("/sys/devices/system/cpu/possible") as file:
+        return int(file.read().strip().replace("-", ",").split(",")[-1]) + 1
+
+
+LOSS_SIZE = ctypes.sizeof(abi.Loss)

@@ -1,0 +1,60 @@
+"""`record --live`: what happens, as it happens, in lines.
+
+The one place where Python looks at single events while recording: so it prints only so much at
+once, and says how much it left out. The capture has everything.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TextIO
+
+from tracer import abi
+from tracer.capture_format import EVENT_STRIDE, RING_HEADER_SIZE
+from tracer.event_text import detail_text, event_text
+
+_LINES_AT_ONCE = 200
+# Not shown: what repeats what another line says.
+_QUIET = frozenset({abi.Type.COMM, abi.Type.REAP, abi.Type.STUB})
+
+
+class LiveView:
+    """Prints batches of events and details.
+
+    Args:
+        stream: usually stdout.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._wall_offset_ns = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(
+            time.CLOCK_BOOTTIME
+        )
+
+    def show_events(self, records: bytes) -> None:
+        """Events as they lay in the ring."""
+        count = len(records) // EVENT_STRIDE
+        lines = []
+        for index in range(min(count, _LINES_AT_ONCE)):
+            event = abi.Event.from_buffer_copy(records, index * EVENT_STRIDE + RING_HEADER_SIZE)
+            if event.type not in _QUIET:
+                lines.append(f"{self._clock(event.ts_ns)} {event_text(event)}")
+        self._print(lines, count - _LINES_AT_ONCE)
+
+    def show_details(self, details: list[abi.Detail]) -> None:
+        """Arguments of programs, as they are started."""
+        shown = [d for d in details if d.type == abi.DetailType.EXEC]
+        lines = [f"{self._clock(d.ts_ns)} {detail_text(d)}" for d in shown[:_LINES_AT_ONCE]]
+        self._print(lines, len(shown) - _LINES_AT_ONCE)
+
+    def _print(self, lines: list[str], left_out: int) -> None:
+        if left_out > 0:
+            lines.append(f"... {left_out:,} more (the capture has them)")
+        if lines:
+            self._stream.write("\n".join(lines) + "\n")
+            self._stream.flush()
+
+    def _clock(self, ts_ns: int) -> str:
+        wall_ns = ts_ns + self._wall_offset_ns
+        whole = time.strftime("%H:%M:%S", time.localtime(wall_ns // 1_000_000_000))
+        return f"{whole}.{wall_ns // 1000 % 1_000_000:06}"

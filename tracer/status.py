@@ -1,0 +1,54 @@
+"""What `rtrace record` shows while it runs: one live line on a terminal, nothing on a pipe."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TextIO
+
+from tracer.units import format_size
+
+_EVERY_S = 0.25
+
+
+class StatusLine:
+    """One line, written over again and again, if the stream is a terminal.
+
+    Args:
+        stream: usually stderr.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._enabled = stream.isatty()
+        self._started = self._shown_at = time.monotonic()
+        self._events_before = 0
+
+    def update(self, events: int, lost: int, size_bytes: int, containers: int) -> None:
+        """Shows the figures, four times a second at most."""
+        now = time.monotonic()
+        elapsed = now - self._shown_at
+        if not self._enabled or elapsed < _EVERY_S:
+            return
+        rate = (events - self._events_before) / elapsed
+        self._shown_at, self._events_before = now, events
+        line = (
+            f"{format_elapsed(now - self._started)}  {events:,} events  {rate:,.0f}/s  "
+            f"{lost:,} lost  {format_size(size_bytes)}  {containers} containers"
+        )
+        width = shutil.get_terminal_size().columns
+        self._stream.write(f"\r\x1b[K{line[: width - 1]}")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Takes the line away, before something else is printed."""
+        if self._enabled:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+
+
+def format_elapsed(seconds: float) -> str:
+    """ "0:07", "12:34" or "1:02:03"."""
+    minutes, whole = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
