@@ -112,7 +112,7 @@ struct rtrace_reparent { /* subject: the child; ts_ns: exit tracepoint of the ol
 };
 
 struct rtrace_reaper { /* subject: the old parent, tid the exiting thread; ts_ns: observed */
-	unsigned long long exit_ns; /* ts_ns of its RTRACE_REPARENT events */
+	unsigned long long exit_ns; /* ts_ns of its RTRACE_REPARENT events, if there are any */
 	unsigned long long reaper_start_ns; /* the children's real_parent as read */
 	unsigned int reaper_tgid;
 	unsigned int reaper_tid;

@@ -9,6 +9,10 @@
  *    new parent is read from one of them (REAPER). All children of one exiting thread get
  *    the same reaper, so one observation is enough.
  *
+ * A child can come to a thread that is exiting already, when the old parent chose it just before:
+ * the walk of step 1 misses it, since the kernel joins the lists of children last. So one child
+ * of each adoption is remembered with its reaper (adoptions), and looked at when that one exits.
+ *
  * Kernel source: forget_original_parent(), find_child_reaper(), find_new_reaper() in
  * kernel/exit.c.
  */
@@ -31,14 +35,15 @@ struct child {
 struct orphaning {
 	u64 exit_ns;
 	struct process parent;
-	struct process init; /* child_reaper of its pid namespace */
 	struct process predicted; /* the reaper */
 	u32 predicted_reason; /* enum rtrace_reason */
 	u32 tid;
 	u32 children;
 	u32 kept;
+	u64 adopted; /* address of an adopted child that the walk has yet to meet */
 	u32 walked;
 	u32 more; /* not all children were walked */
+	u32 observed; /* REAPER has been emitted */
 	struct child child[MAX_KEPT];
 };
 
@@ -48,6 +53,14 @@ struct {
 	__type(key, u64);
 	__type(value, struct orphaning);
 } orphanings SEC(".maps");
+
+/* Reaper thread (address) -> one child of the last group that it was seen to get. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, struct child);
+} adoptions SEC(".maps");
 
 /* What a new entry of orphanings begins with: too large for the stack. */
 struct {
@@ -164,6 +177,8 @@ VERIFIED_ONCE u64 visit_child(u64 father, u64 node)
 		orphaning->more = 1;
 		return 0;
 	}
+	if (orphaning->adopted == (u64)child)
+		orphaning->adopted = 0;
 	if (next == head)
 		next = 0;
 	if (++orphaning->walked == MAX_CHILDREN && next) {
@@ -195,6 +210,25 @@ VERIFIED_ONCE u64 visit_some_children(u64 father, u64 node)
 	return node;
 }
 
+/* An empty entry for an exiting thread, NULL if there is no room for it. */
+static __always_inline struct orphaning *begin_orphaning(u64 father)
+{
+	struct task_struct *task = (void *)father;
+	struct orphaning *orphaning;
+	u32 zero = 0;
+
+	orphaning = bpf_map_lookup_elem(&no_orphaning, &zero);
+	if (!orphaning || bpf_map_update_elem(&orphanings, &father, orphaning, BPF_ANY))
+		return NULL;
+	orphaning = find_orphaning(father);
+	if (!orphaning)
+		return NULL;
+	orphaning->exit_ns = bpf_ktime_get_boot_ns();
+	orphaning->parent = probe_process(task);
+	orphaning->tid = READ(task, pid);
+	return orphaning;
+}
+
 /* At the exit tracepoint of any thread. */
 static __always_inline void orphan_children(struct task_struct *task, bool group_dead)
 {
@@ -203,8 +237,9 @@ static __always_inline void orphan_children(struct task_struct *task, bool group
 	struct task_struct *child_reaper;
 	struct prediction prediction;
 	struct orphaning *orphaning;
+	struct child *adopted;
 	struct upid upid;
-	u32 level, zero = 0;
+	u32 level;
 	u64 node;
 	int i;
 
@@ -217,17 +252,11 @@ static __always_inline void orphan_children(struct task_struct *task, bool group
 	if (group_dead && READ(child_reaper, tgid) == task->tgid)
 		return;
 
-	orphaning = bpf_map_lookup_elem(&no_orphaning, &zero);
-	if (!orphaning || bpf_map_update_elem(&orphanings, &father, orphaning, BPF_ANY))
-		return;
-	orphaning = find_orphaning(father);
+	orphaning = begin_orphaning(father);
 	if (!orphaning)
 		return;
-	orphaning->exit_ns = bpf_ktime_get_boot_ns();
-	orphaning->parent.tgid = task->tgid;
-	orphaning->parent.start_ns = task->group_leader->start_boottime;
-	orphaning->tid = task->pid;
-	orphaning->init = probe_process(child_reaper);
+	adopted = bpf_map_lookup_elem(&adoptions, &father);
+	orphaning->adopted = adopted ? adopted->task : 0;
 
 	predict_reaper(task, group_dead, child_reaper, level, &prediction);
 	orphaning->predicted_reason = prediction.reason;
@@ -239,8 +268,23 @@ static __always_inline void orphan_children(struct task_struct *task, bool group
 	node = (u64)READ((struct list_head *)head, next);
 	for (i = 0; i < CHILDREN_A_CALL && node; i++)
 		node = visit_some_children(father, node);
+	if (adopted && !orphaning->adopted)
+		bpf_map_delete_elem(&adoptions, &father);
 	if (!orphaning->children)
 		bpf_map_delete_elem(&orphanings, &father);
+}
+
+/*
+ * Whether a child that was seen before is still there, with another parent than `father`. It may
+ * have been freed, and its memory used again: but as long as it has not been released, which
+ * clears thread_pid, it is itself, and its real_parent cannot be freed either.
+ */
+static __always_inline bool is_child_of_another(struct child *child, u64 father)
+{
+	struct task_struct *task = (void *)child->task;
+
+	return READ(task, thread_pid) && READ(task, start_boottime) == child->start_ns &&
+	       (u64)READ(task, real_parent) != father;
 }
 
 /* The new parent of one child; false when the child is gone, or has not been moved yet. */
@@ -250,33 +294,34 @@ static __always_inline bool read_reaper(struct child *child, u64 father, struct 
 	struct task_struct *task = (void *)child->task;
 	struct task_struct *parent = READ(task, real_parent);
 
-	if ((u64)parent == father)
-		return false;
 	*reaper = probe_process(parent);
 	*reaper_tid = READ(parent, pid);
 	*reaper_task = parent;
-	/* The child may have been freed, and its memory used again. As long as it has not been
-	 * released (thread_pid), its real_parent cannot be freed either. */
-	return READ(task, thread_pid) && READ(task, start_boottime) == child->start_ns &&
-	       READ(task, real_parent) == parent;
+	/* Asked last: what was read before is true only if the child is still there. */
+	return is_child_of_another(child, father) && READ(task, real_parent) == parent;
+}
+
+/* The rule, from who it chose. */
+static __always_inline u32 reason_of(struct orphaning *orphaning, struct task_struct *reaper)
+{
+	struct pid *pid = READ(reaper, group_leader, thread_pid);
+	struct upid upid;
+
+	if (READ(reaper, tgid) == orphaning->parent.tgid)
+		return RTRACE_REASON_THREAD;
+	probe_upid(pid, READ(pid, level), &upid);
+	return upid.nr == 1 ? RTRACE_REASON_INIT : RTRACE_REASON_SUBREAPER;
 }
 
 static __always_inline void emit_reaper(struct orphaning *orphaning, struct process *reaper,
-					u32 reaper_tid, u32 hook)
+					u32 reaper_tid, u32 reason, u32 hook)
 {
 	struct rtrace_event *event =
 		reserve_event(RTRACE_REAPER, orphaning->parent.tgid, orphaning->tid,
 			      orphaning->parent.start_ns, orphaning->more ? RTRACE_F_MORE : 0);
-	u32 reason = RTRACE_REASON_SUBREAPER;
 
 	if (!event)
 		return;
-	if (hook == RTRACE_HOOK_NONE)
-		reason = RTRACE_REASON_UNKNOWN;
-	else if (reaper->tgid == orphaning->parent.tgid)
-		reason = RTRACE_REASON_THREAD;
-	else if (reaper->tgid == orphaning->init.tgid)
-		reason = RTRACE_REASON_INIT;
 	event->reaper.exit_ns = orphaning->exit_ns;
 	event->reaper.reaper_start_ns = reaper->start_ns;
 	event->reaper.reaper_tgid = reaper->tgid;
@@ -289,6 +334,29 @@ static __always_inline void emit_reaper(struct orphaning *orphaning, struct proc
 	submit_event(event);
 }
 
+/* If there is a child that was adopted and that the walk missed: reads the reaper from it. */
+static __always_inline struct orphaning *add_adopted(u64 father, struct orphaning *orphaning)
+{
+	struct child *adopted = bpf_map_lookup_elem(&adoptions, &father);
+	struct child copy;
+
+	if (!adopted)
+		return orphaning;
+	copy = *adopted;
+	bpf_map_delete_elem(&adoptions, &father);
+	if (!is_child_of_another(&copy, father))
+		return orphaning; /* it died and was waited for long ago */
+	if (!orphaning)
+		orphaning = begin_orphaning(father);
+	if (!orphaning)
+		return NULL;
+	orphaning->child[0] = copy;
+	orphaning->kept = 1;
+	orphaning->more = 1;
+	orphaning->observed = 0;
+	return orphaning;
+}
+
 /*
  * Reads the reaper of an exiting thread's children, if the kernel has moved them. `last`: no
  * later hook will come, so say that it could not be observed rather than nothing.
@@ -299,25 +367,32 @@ VERIFIED_ONCE int observe_reaper(u64 father, u32 hook, u32 last)
 	struct task_struct *reaper_task = NULL;
 	struct process reaper = {};
 	u32 reaper_tid = 0;
+	u64 reaper_address;
 	int i;
 
+	if (last)
+		orphaning = add_adopted(father, orphaning);
 	if (!orphaning)
 		return 0;
 	for (i = 0; i < MAX_KEPT; i++) {
-		if (i >= orphaning->kept)
+		if (i >= orphaning->kept || orphaning->observed)
 			break;
 		if (!read_reaper(&orphaning->child[i], father, &reaper, &reaper_tid, &reaper_task))
 			continue;
 		mention(reaper_task);
-		emit_reaper(orphaning, &reaper, reaper_tid, hook);
-		bpf_map_delete_elem(&orphanings, &father);
-		return 1;
+		emit_reaper(orphaning, &reaper, reaper_tid, reason_of(orphaning, reaper_task),
+			    hook);
+		reaper_address = (u64)reaper_task;
+		bpf_map_update_elem(&adoptions, &reaper_address, &orphaning->child[i], BPF_ANY);
+		orphaning->observed = 1;
 	}
-	if (last) {
+	if (!last)
+		return 0;
+	if (!orphaning->observed) {
 		reaper = (struct process){};
-		emit_reaper(orphaning, &reaper, 0, RTRACE_HOOK_NONE);
-		bpf_map_delete_elem(&orphanings, &father);
+		emit_reaper(orphaning, &reaper, 0, RTRACE_REASON_UNKNOWN, RTRACE_HOOK_NONE);
 	}
+	bpf_map_delete_elem(&orphanings, &father);
 	return 0;
 }
 
