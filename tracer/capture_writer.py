@@ -66,6 +66,7 @@ class CaptureWriter:
         self._lock = threading.Lock()
         self._compressor = zstandard.ZstdCompressor(level=LEVEL)
         self._size = 0
+        self._events = 0
         self._failure = CaptureError(f"cannot write more to {self.path}", "it is closed")
         self._fd = _create(self.path, force)
         try:
@@ -81,6 +82,11 @@ class CaptureWriter:
     def bytes_written(self) -> int:
         """Size of the capture so far."""
         return self._size
+
+    @property
+    def events_written(self) -> int:
+        """How many events are in the capture."""
+        return self._events
 
     @property
     def closed(self) -> bool:
@@ -110,6 +116,7 @@ class CaptureWriter:
         """Appends events as they lay in the ring: 8 bytes of ring header and the event, each."""
         for part in _split(records, CHUNK_BYTES // EVENT_STRIDE * EVENT_STRIDE):
             self.write(EVENTS, part)
+            self._events += memoryview(part).nbytes // EVENT_STRIDE
 
     def write_details(self, records: Buffer) -> None:
         """Appends details, each padded to 8 bytes and with no ring header."""

@@ -27,6 +27,7 @@ class LiveView:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._gone = False
         self._wall_offset_ns = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(
             time.CLOCK_BOOTTIME
         )
@@ -50,9 +51,13 @@ class LiveView:
     def _print(self, lines: list[str], left_out: int) -> None:
         if left_out > 0:
             lines.append(f"... {left_out:,} more (the capture has them)")
-        if lines:
+        if not lines or self._gone:
+            return
+        try:
             self._stream.write("\n".join(lines) + "\n")
             self._stream.flush()
+        except OSError:  # `| head`, or a full disk: the recording goes on
+            self._gone = True
 
     def _clock(self, ts_ns: int) -> str:
         wall_ns = ts_ns + self._wall_offset_ns

@@ -28,7 +28,7 @@ from tracer.errors import CaptureError, HostError, UsageError
 from tracer.fact_finder import FactFinder
 from tracer.filters import RecordFilter
 from tracer.host import read_clock, read_host
-from tracer.snapshot import decode_tasks, read_processes, read_tasks
+from tracer.snapshot import add_missing_parents, decode_tasks, read_processes, read_tasks
 from tracer.status import StatusLine
 
 _POLL_S = 0.05
@@ -152,7 +152,7 @@ class Recorder:
         return Result(
             path=options.path,
             reason=reason,
-            events=self._collector.events,
+            events=self._writer.events_written,
             lost=self._collector.lost,
             size_bytes=self._writer.bytes_written,
             containers=self._facts.containers_seen,
@@ -211,6 +211,8 @@ class Recorder:
 
     def _snapshot(self, phase: str) -> None:
         records = read_tasks(self._engine.open_snapshot())
+        if self._options.record_filter.kind is abi.Filter.NONE:
+            records = add_missing_parents(records)
         self._writer.write_tasks(phase, records)
         tasks = decode_tasks(records)
         if phase == "start":

@@ -105,6 +105,7 @@ def _docker_facts(
                 "name": name,
                 "version": _text(component.get("Version")),
                 "source": "GET /version",
+                "daemon": f"{daemon.tgid}:{daemon.start_ns}",
             }
 
 

@@ -7,6 +7,7 @@ The iterator gives what the kernel knows exactly (start times, subreapers, names
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,47 @@ def read_tasks(fd: int) -> bytes:
     """Everything that a task iterator's file gives; closes it."""
     with os.fdopen(fd, "rb", buffering=0) as file:
         return b"".join(iter(lambda: file.read(1 << 16), b""))
+
+
+def add_missing_parents(records: bytes) -> bytes:
+    """The records, with those of parents that the iterator left out.
+
+    On one kernel (6.18, process 1 of a virtual machine) the iterator does not show process 1.
+    What its children's records say of it is exact; its name is /proc's.
+    """
+    tasks = decode_tasks(records)
+    present = {task.tgid for task in tasks}
+    missing = {
+        task.parent_tgid: task.parent_start_ns
+        for task in tasks
+        if task.parent_tgid and task.parent_tgid not in present
+    }
+    for tgid, start_ns in missing.items():
+        try:
+            with open(f"/proc/{tgid}/status", "rb") as file:
+                status = dict(line.split(b":\t", 1) for line in file if b":\t" in line)
+            with open(f"/proc/{tgid}/stat", "rb") as file:
+                ticks = _start_ticks(file.read())
+        except OSError:  # it is gone
+            continue
+        if ticks != start_ns // _TICK_NS:
+            continue
+        ns_tgid = int(status[b"NSpid"].split()[-1])
+        record = abi.Task(
+            ts_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            start_ns=start_ns,
+            tgid=tgid,
+            ns_tgid=ns_tgid,
+            flags=abi.Flag.NS_INIT if ns_tgid == 1 else 0,
+            comm=status[b"Name"].rstrip(b"\n")[: abi.COMM_LEN - 1],
+        )
+        records += bytes(record)
+    return records
+
+
+def _start_ticks(stat: bytes) -> int:
+    """Start time in /proc/PID/stat, in clock ticks; the comm may hold spaces and parentheses."""
+    return int(stat.rpartition(b")")[2].split()[_START_FIELD])
 
 
 def decode_tasks(records: bytes) -> list[abi.Task]:
@@ -59,7 +101,7 @@ def _read_process(task: abi.Task, no_args: bool) -> dict[str, Any] | None:
             arguments = file.read(_ARGS_LIMIT + 1)
     # Last, so that all that was read belongs to this process and not to one that took its tgid.
     with open(f"{directory}/stat", "rb") as file:
-        start_ticks = int(file.read().rpartition(b")")[2].split()[_START_FIELD])
+        start_ticks = _start_ticks(file.read())
     if start_ticks != task.start_ns // _TICK_NS:
         return None
     cut = len(arguments) > _ARGS_LIMIT

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import time
 from typing import TextIO
 
 from tracer.units import format_size
 
 _EVERY_S = 0.25
+_COLUMNS = 80  # where the terminal does not say
 
 
 class StatusLine:
@@ -36,15 +37,25 @@ class StatusLine:
             f"{format_elapsed(now - self._started)}  {events:,} events  {rate:,.0f}/s  "
             f"{lost:,} lost  {format_size(size_bytes)}  {containers} containers"
         )
-        width = shutil.get_terminal_size().columns
-        self._stream.write(f"\r\x1b[K{line[: width - 1]}")
-        self._stream.flush()
+        self._write(f"\r\x1b[K{line[: self._columns() - 1]}")
 
     def clear(self) -> None:
         """Takes the line away, before something else is printed."""
         if self._enabled:
-            self._stream.write("\r\x1b[K")
+            self._write("\r\x1b[K")
+
+    def _columns(self) -> int:
+        try:  # not stdout's, which may be a file
+            return os.get_terminal_size(self._stream.fileno()).columns or _COLUMNS
+        except (OSError, ValueError):
+            return _COLUMNS
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
             self._stream.flush()
+        except OSError:  # the terminal is gone: no reason to lose the capture's end
+            self._enabled = False
 
 
 def format_elapsed(seconds: float) -> str:

@@ -38,20 +38,36 @@ def main() -> NoReturn:
     Exit status: 0 done, 1 an expected failure, 2 wrong usage; `record -- COMMAND` gives
     COMMAND's status or 125 when rtrace itself failed.
     """
+    status, stdout = 0, sys.stdout
     try:
         status = rtrace.main(standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         status = error.exit_code
+    except SystemExit:
+        # To click a reader that went away (`rtrace dump x | head`) is a failure, to us it is none.
+        # It has wrapped stdout then.
+        if sys.stdout is stdout:
+            raise
+        _drop_output()
     except click.Abort:
         status = 130
     except RtraceError as error:
         print(f"rtrace: {printable(str(error))}", file=sys.stderr)
         status = error.exit_code
-    except BrokenPipeError:  # `rtrace dump x | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+    except BrokenPipeError:
+        _drop_output()
+    except OSError as error:
+        _drop_output()
+        fact = "cannot go on" if error.filename else "cannot write the output"
+        print(f"rtrace: {fact}: {printable(str(error))}", file=sys.stderr)
+        status = 1
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
+
+
+def _drop_output() -> None:
+    """What is still to be written to stdout would fail again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -116,8 +117,9 @@ def _say_started(duration: float | None, command: tuple[str, ...]) -> None:
 def _say_done(result: Result) -> None:
     """Where the capture is, what is in it, and what to run next."""
     lost = f", {result.lost:,} LOST" if result.lost else ""
-    print(
-        f"{result.path}: {result.events:,} events{lost}, {format_size(result.size_bytes)}\n"
-        f"next: rtrace report {result.path}",
-        file=sys.stderr,
-    )
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(
+            f"{result.path}: {result.events:,} events{lost}, {format_size(result.size_bytes)}\n"
+            f"next: rtrace report {result.path}",
+            file=sys.stderr,
+        )

@@ -22,6 +22,7 @@ _PIPE_WIDTH = 100
 )
 @click.option("-o", "--output", metavar="PATH", help="Write there and not to stdout.")
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
+@click.option("--all", "full", is_flag=True, help="Fold nothing: every reparent on its own line.")
 @click.option("--container", metavar="X", help="Only this container: name, id or start of an id.")
 @click.option(
     "--since",
@@ -37,6 +38,7 @@ def report(
     format_: str,
     output: str | None,
     force: bool,
+    full: bool,
     container: str | None,
     since: float | None,
     until: float | None,
@@ -64,7 +66,8 @@ def report(
     else:
         on_terminal = output is None and sys.stdout.isatty()
         width = shutil.get_terminal_size().columns if on_terminal else _PIPE_WIDTH
-        text = render_text(built, width=width, color=on_terminal and "NO_COLOR" not in os.environ)
+        color = on_terminal and not os.environ.get("NO_COLOR")
+        text = render_text(built, width=width, color=color, full=full)
     write_output(text, output, force)
 
 
