@@ -1,0 +1,99 @@
+"""Which docker or ctr command belongs to which container.
+
+A command that names a container is its own; a nameless `docker run` is given to a container only
+if it was the only one that it can have been.
+"""
+
+from __future__ import annotations
+
+from analysis.runs import Container, Run
+from analysis.scene import Scene
+
+_MAKERS = ("run", "create")
+_STARTERS = ("run", "start", "restart", "create", "compose", None)
+
+
+def find_clients(scene: Scene, containers: list[Container]) -> None:
+    """Fill in ``clients`` of containers, and ``client`` of runs (unless the runtime named it)."""
+    nameless: list[int] = []
+    for pos in scene.positions("docker-client", "ctr"):
+        if scene.exec_ns(pos) is None:
+            continue
+        owner = _owner(scene, pos, containers)
+        if owner is not None:
+            owner.clients.append(pos)
+        elif _may_start(scene, pos):
+            nameless.append(pos)
+    for container in containers:
+        for run in container.runs:
+            if run.client is None:
+                found = [pos for pos in container.clients if _started(scene, pos, run)]
+                run.client = found[-1] if found else None
+                run.client_sure = bool(found)
+    _match_nameless(scene, containers, nameless)
+    for container in containers:
+        for run in container.runs:
+            if run.client is not None:
+                run.phases["client_ns"] = scene.exec_ns(run.client)
+                if run.client not in container.clients:
+                    container.clients.append(run.client)
+
+
+def _owner(scene: Scene, pos: int, containers: list[Container]) -> Container | None:
+    """The container that a command names. Names are used again: of several the one that had
+    begun last when the command ended."""
+    begun, ended = scene.exec_ns(pos) or 0, int(scene.exit_ns[pos])
+    found = []
+    for container in containers:
+        if not _names(scene, pos, container):
+            continue
+        first = container.first_ns
+        over = container.over_ns
+        if scene.program(pos).verb in _MAKERS and over is not None and over < begun:
+            continue  # it made another one, which was not seen
+        if first is not None and 0 <= ended < first and scene.program(pos).verb != "create":
+            continue
+        found.append((first if first is not None else -1, container))
+    return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _names(scene: Scene, pos: int, container: Container) -> bool:
+    program = scene.program(pos)
+    if program.name is not None:
+        return program.name == container.name
+    if any(target in (container.name, container.id) for target in program.targets):
+        return True
+    # docker takes the beginning of an id.
+    return program.role == "docker-client" and any(
+        len(target) >= 3 and container.id.startswith(target) for target in program.targets
+    )
+
+
+def _may_start(scene: Scene, pos: int) -> bool:
+    program = scene.program(pos)
+    nameless = program.name is None and not program.targets
+    return program.role == "docker-client" and program.verb in _STARTERS and nameless
+
+
+def _started(scene: Scene, pos: int, run: Run) -> bool:
+    """The command was at work when the run began, and is of a kind that starts containers."""
+    anchor = run.anchor_ns
+    begun = scene.exec_ns(pos)
+    if anchor is None or begun is None or scene.program(pos).verb not in _STARTERS:
+        return False
+    return begun <= anchor and scene.alive_at(pos, anchor)
+
+
+def _match_nameless(scene: Scene, containers: list[Container], nameless: list[int]) -> None:
+    """Give a nameless command to the only run that began while it was the only such command."""
+    open_runs = [
+        run
+        for container in containers
+        for run in container.runs
+        if container.runtime == "docker" and run.client is None and run.anchor_ns is not None
+    ]
+    choices = {id(run): [p for p in nameless if _started(scene, p, run)] for run in open_runs}
+    for run in open_runs:
+        mine = choices[id(run)]
+        if len(mine) == 1 and sum(mine[0] in other for other in choices.values()) == 1:
+            run.client = mine[0]

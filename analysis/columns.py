@@ -1,0 +1,160 @@
+"""Columns of numbers and texts: conversions that are exact, fast, and never raise.
+
+A capture may come from a stranger: any number can be any value, any text any bytes.
+Boot-time nanoseconds pass 2**53 after 104 days, so that no time may ever become a float.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Array = npt.NDArray[Any]
+
+# 146 years: no host was ever up that long, and what is added to a time does not overflow.
+MAX = 2**62
+
+
+def as_int(value: object) -> int:
+    """An int from JSON, clamped to 0 .. 2**62; 0 if it is something else."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return min(max(value, 0), MAX)
+
+
+def int64(values: Array) -> npt.NDArray[np.int64]:
+    """Unsigned numbers as int64, which does not mix with Int64 to float as uint64 does.
+
+    Forged ones become the largest number.
+    """
+    if values.dtype == np.uint64:
+        return np.minimum(values, np.uint64(MAX)).astype(np.int64)
+    return values.astype(np.int64)
+
+
+def objects(values: Iterable[Any]) -> Array:
+    """Array of Python objects; tuples stay tuples, and pandas guesses no type."""
+    # numpy.array would look into every text and tuple for more dimensions.
+    return np.fromiter(values, object)
+
+
+def frame(data: Mapping[str, Any], index: pd.Index | None = None) -> pd.DataFrame:
+    """DataFrame of columns; objects stay objects (pandas 3 would make them ``str`` with NaN)."""
+    if index is None:
+        index = pd.RangeIndex(len(next(iter(data.values()))))
+    columns = {
+        name: pd.Series(values, index=index, dtype=object, copy=False)
+        if values.dtype == object
+        else values
+        for name, values in data.items()
+    }
+    return pd.DataFrame(columns, index=index, copy=False)
+
+
+def nullable(values: Array, known: npt.NDArray[np.bool_]) -> pd.arrays.IntegerArray:
+    """Int64 column, NA where not known."""
+    return pd.arrays.IntegerArray(values.astype(np.int64), ~known)
+
+
+def text(raw: bytes) -> str:
+    """Bytes of a process (comm, argv, a path) as text; what is not UTF-8 shows as \\xNN."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def texts(comms: Array) -> Array:
+    """comm fields (S16) as objects of str, each distinct one decoded once."""
+    if not len(comms):
+        return np.empty(0, object)
+    halves = np.ascontiguousarray(comms).view(np.uint64).reshape(-1, 2)
+    codes, first = factorize_pairs(halves[:, 0], halves[:, 1])
+    # Behind the first NUL there may be rests of an older name.
+    names = [text(comms[i].split(b"\0", 1)[0]) for i in first.tolist()]
+    return objects(names)[codes]
+
+
+def mixed(high: npt.NDArray[Any], low: npt.NDArray[Any], seed: int) -> npt.NDArray[np.uint64]:
+    """One number for each pair of numbers; equal pairs give equal numbers."""
+    odd = np.uint64((0x9E3779B97F4A7C15 * (2 * seed + 1)) & 0xFFFFFFFFFFFFFFFF)
+    with np.errstate(over="ignore"):
+        result = high.astype(np.uint64) * odd
+        result ^= result >> np.uint64(32)
+        result += low.astype(np.uint64, copy=False)
+        result *= np.uint64(0xC2B2AE3D27D4EB4F)
+        result ^= result >> np.uint64(29)
+    return result
+
+
+def factorize_pairs(
+    high: npt.NDArray[Any], low: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Number the distinct pairs in the order of their first appearance.
+
+    Returns:
+        the number of each pair, and the position where each number appears first.
+    """
+    for seed in itertools.count():
+        codes, uniques = pd.factorize(mixed(high, low, seed))
+        first = np.zeros(len(uniques), np.int64)
+        # Written backwards, so that the first position is the one that stays.
+        first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+        at = first[codes]
+        # Two pairs that share a number: one chance in 2**64, or forged. Mix in another way.
+        if bool(np.all(high[at] == high)) and bool(np.all(low[at] == low)):
+            break
+    return codes.astype(np.int64, copy=False), first
+
+
+def sort_keys(
+    groups: npt.NDArray[Any], times: npt.NDArray[np.int64], marks: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Numbers that sort as (group, time) does; ``marks`` are the sorted times to compare with."""
+    rank = np.searchsorted(marks, times, side="right")
+    return (groups.astype(np.int64) << 32) | rank
+
+
+class History:
+    """Rows of many processes over time, to find the last or next one of a process at a time.
+
+    Args:
+        groups: number of the process of each row.
+        times: time of each row, ns. Rows at the same time keep their order.
+    """
+
+    def __init__(self, groups: npt.NDArray[Any], times: npt.NDArray[np.int64]) -> None:
+        self._marks = np.sort(times)
+        keys = sort_keys(groups, times, self._marks)
+        self.order: npt.NDArray[np.int64] = np.argsort(keys, kind="stable")
+        self._keys = keys[self.order]
+
+    def before(
+        self, groups: npt.NDArray[Any], times: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Row of the process with the latest time <= ``times``, or -1."""
+        return self._row(
+            np.searchsorted(self._keys, sort_keys(groups, times, self._marks), side="right") - 1,
+            groups,
+        )
+
+    def after(
+        self, groups: npt.NDArray[Any], times: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Row of the process with the earliest time > ``times``, or -1."""
+        return self._row(
+            np.searchsorted(self._keys, sort_keys(groups, times, self._marks), side="right"),
+            groups,
+        )
+
+    def _row(
+        self, position: npt.NDArray[np.int64], groups: npt.NDArray[Any]
+    ) -> npt.NDArray[np.int64]:
+        if not len(self._keys):
+            return np.full(len(position), -1)
+        inside = (position >= 0) & (position < len(self._keys))
+        position = np.where(inside, position, 0)
+        same = inside & (groups >= 0) & (self._keys[position] >> 32 == groups)
+        return np.where(same, self.order[position], -1)

@@ -1,0 +1,145 @@
+"""When each process lived, and to whom it left its children."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.hops import CONFIRMED, Groups
+from analysis.identity import Codes, Identities
+from analysis.observations import Times
+from analysis.table import Table
+from tracer.abi import Type
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass
+class Lives:
+    """One row a process; times in ns, -1 where not known.
+
+    Attributes:
+        birth, exit, reap: as in ``df_processes``.
+        began, left: when the first and the last of its threads that had children left them to
+            somebody else; its exit if that is all that is known.
+        heir, heir_reason: who got them, and by which rule; -1 and 0 not known.
+        heir_sure: that was observed, and is the same for all of its threads.
+        heir_until: by when it was observed.
+        more: the walk at the exit that gave its children away did not list them all.
+        short: any walk of one of its threads did not.
+        last_birth: latest fork among those that it did list, if there was one walk.
+        ns_init, subreaper: bool.
+        parent: last known parent of its own.
+    """
+
+    birth: Times
+    exit: Times
+    reap: Times
+    began: Times
+    left: Times
+    heir: Codes
+    heir_reason: Ints
+    heir_sure: Bools
+    heir_until: Times
+    more: Bools
+    short: Bools
+    last_birth: Times
+    ns_init: Bools
+    subreaper: Bools
+    pidns: Ints
+    parent: Codes
+
+    def is_alive(self, process: npt.NDArray[Any], time: Times) -> Bools:
+        """Whether it had not exited at that time, as far as is known."""
+        end = np.where(self.exit[process] >= 0, self.exit[process], self.reap[process])
+        alive: Bools = (end < 0) | (end > time)
+        return alive
+
+    def heir_of(self, process: Codes) -> Codes:
+        """Who got, or by the kernel's rule would have got, the children of a process."""
+        result = self.heir[process].copy()
+        for number in np.unique(process[result < 0]).tolist():
+            result[process == number] = self._by_rule(number)
+        return result
+
+    def _by_rule(self, process: int) -> int:
+        """find_new_reaper() without threads: nearest living subreaper above, else the init."""
+        time, above = self.left[process], int(self.parent[process])
+        for _ in range(1024):
+            if above < 0 or above == process:
+                return -1
+            alive = self.exit[above] < 0 or self.exit[above] > time
+            if self.ns_init[above] or (self.subreaper[above] and alive):
+                return above if self.pidns[above] == self.pidns[process] else -1
+            above = int(self.parent[above])
+        return -1
+
+
+def find_lives(
+    table: Table, who: Identities, processes: pd.DataFrame, groups: Groups, parent: Codes
+) -> Lives:
+    """Gather the above.
+
+    Args:
+        parent: last known parent of each process.
+    """
+    count = len(who)
+    end = _numbers(processes, "exit_ns")
+    left, heir = end.copy(), np.full(count, -1, np.int32)
+    heir_sure, heir_until = np.zeros(count, bool), np.full(count, -1)
+    more, last_birth = np.zeros(count, bool), np.full(count, -1)
+    given = np.flatnonzero(
+        (groups.parent >= 0) & (groups.reaper >= 0) & (groups.reaper != groups.parent)
+    )
+    # The group of the last thread is written last and stays.
+    last_tid = np.full(count, -1)
+    last_tid[who.of(Type.EXIT)] = table.of(Type.EXIT)["tid"]
+    final = groups.tid[given] == last_tid[groups.parent[given]]
+    given = given[np.lexsort((groups.tid[given], groups.time[given], final))]
+    old = groups.parent[given]
+    walks = np.bincount(old, minlength=count)
+    heir[old] = groups.reaper[given]
+    heir_sure[old] = groups.certainty[given] == CONFIRMED
+    differ = (groups.reaper[given] != heir[old]) | (groups.certainty[given] != CONFIRMED)
+    heir_sure[old[differ]] = False
+    np.maximum.at(heir_until, old, groups.until[given])
+    more[old[groups.more[given]]] = True
+    short = np.zeros(count, bool)
+    short[groups.parent[groups.more & (groups.parent >= 0)]] = True
+    np.maximum.at(last_birth, old, groups.last_birth[given])
+    # Each thread has a list of its own: one's walk says nothing of another's children.
+    last_birth[walks > 1] = -1
+    heir_reason = np.zeros(count, np.int64)
+    heir_reason[old] = groups.reason[given]
+    # The exit event may be lost; that children were given away says as much.
+    sure = np.flatnonzero(groups.certainty[given] == CONFIRMED)
+    np.maximum.at(left, old[sure], groups.time[given[sure]])
+    began = np.where(left >= 0, left, np.iinfo(np.int64).max)
+    np.minimum.at(began, old[sure], groups.time[given[sure]])
+    return Lives(
+        birth=_numbers(processes, "fork_ns"),
+        exit=end,
+        reap=_numbers(processes, "reap_ns"),
+        left=left,
+        began=np.where(left >= 0, began, -1),
+        heir=heir,
+        heir_reason=heir_reason,
+        heir_sure=heir_sure,
+        heir_until=heir_until,
+        more=more,
+        short=short,
+        last_birth=last_birth,
+        ns_init=processes["ns_init"].to_numpy(bool),
+        subreaper=_numbers(processes, "subreaper_ns") >= 0,
+        pidns=_numbers(processes, "pidns"),
+        parent=parent,
+    )
+
+
+def _numbers(processes: pd.DataFrame, name: str) -> Ints:
+    return processes[name].to_numpy(np.int64, na_value=-1)

@@ -1,0 +1,286 @@
+"""Whose child each process was, when, and how sure that is.
+
+Three steps: `hops` finds the new parent of every REPARENT event, `gaps` the moves that have
+none, and this module makes the two frames of it.
+
+A statement is ``confirmed`` only if the new parent was observed by ``until_ns`` and nothing
+that is known speaks against its having got the child directly. Between ``ts_ns``, the exit of
+the old parent, and ``until_ns`` the kernel moved the child: in between the old parent, or a
+reaper that died at that very moment, may still have been its parent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis import losses
+from analysis.columns import History, frame, nullable, objects
+from analysis.gaps import Lines, Moves, close, contradictions, draw_lines, hop_moves
+from analysis.hops import (
+    BY_OVERFLOW,
+    BY_SIGNAL,
+    CERTAINTIES,
+    CONFIRMED,
+    EVIDENCES,
+    INFERRED,
+    UNKNOWN,
+    resolve,
+)
+from analysis.identity import Codes, Identities, identify
+from analysis.lives import Lives, find_lives
+from analysis.observations import SKEW_NS, Observations, Times, find_observations, first_parents
+from analysis.table import Table
+from tracer.abi import Reason
+
+Array = npt.NDArray[Any]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+REASONS = objects([reason.name.lower() for reason in Reason])
+HOWS = objects(["unknown", "fork", "snapshot"])
+BY_FORK, BY_START = 1, 2
+EVER = np.iinfo(np.int64).max
+
+
+@dataclass
+class _History:
+    """All that is known of parents, by process number."""
+
+    who: Identities
+    seen: Observations
+    lines: Lines
+    moves: Moves
+    lives: Lives
+    windows: pd.DataFrame
+
+
+def df_reparents(
+    table: Table, processes: pd.DataFrame, *, use_snapshots: bool = True
+) -> pd.DataFrame:
+    """Every change of a parent, by ts_ns.
+
+    Args:
+        processes: of the same table, as `processes.df_processes` gives it.
+        use_snapshots: False withholds the parents in the start and end snapshots.
+
+    Columns:
+        ts_ns: int64, exit of the old parent (of the thread that had the child).
+        until_ns: Int64, by when the new parent was observed; NA: never.
+        child, from_, to: ids; to is None if not known.
+        from_tid, to_tid: Int64, the exiting thread, and the adopting one; NA if not known.
+        reason: thread (from_ == to: getppid() does not change), subreaper, init, unknown.
+        certainty: confirmed; predicted (by the kernel's rule at the exit, not observed);
+            inferred (from other events); unknown.
+        evidence: reaper-signal, reaper-switch, next-parent, event, snapshot, prediction,
+            overflow (the parent had more children than its exit lists), rule (predicted, and
+            the one predicted was certainly alive).
+        child_no, from_no, to_no: int32, row numbers in ``processes``; to_no -1 if not known.
+        step: int64, order of the moves of one child.
+    """
+    history = _trace(table, processes, use_snapshots)
+    moves, who = history.moves, history.who
+    order = np.lexsort((moves.step, moves.child, moves.time))
+    moves = moves.take(order)
+    return frame(
+        {
+            "ts_ns": moves.time,
+            "until_ns": nullable(moves.until, moves.until >= 0),
+            "child": who.names(moves.child),
+            "from_": who.names(moves.parent),
+            "to": who.names(moves.to),
+            "from_tid": nullable(moves.from_tid, moves.from_tid > 0),
+            "to_tid": nullable(moves.to_tid, moves.to_tid > 0),
+            "reason": REASONS[moves.reason],
+            "certainty": objects(CERTAINTIES)[moves.certainty],
+            "evidence": objects(EVIDENCES)[moves.evidence],
+            "child_no": moves.child.astype(np.int32),
+            "from_no": moves.parent.astype(np.int32),
+            "to_no": moves.to.astype(np.int32),
+            "step": moves.step,
+        }
+    )
+
+
+def df_parents(
+    table: Table, processes: pd.DataFrame, reparents: pd.DataFrame, *, use_snapshots: bool = True
+) -> pd.DataFrame:
+    """Whose child each process was over time: one row an interval, by child and time.
+
+    Args:
+        reparents: as `df_reparents` gave it; ``use_snapshots`` as then.
+
+    Columns:
+        child, parent: ids; parent is None if not known.
+        from_ns: int64, birth (or when the parent was first seen), or ts_ns of the move.
+        settled_ns: Int64, by when the parent was surely this one: between from_ns and
+            settled_ns it may still have been the one before. NA: never observed.
+        until_ns: Int64, when the next interval begins, or the child was reaped, or, for a
+            zombie, its parent exited; NA: open.
+        how: fork, snapshot, or the reason of the move (thread, subreaper, init), unknown.
+        certainty: as in `df_reparents`, but inferred also where the end is not sure.
+        child_no, parent_no: int32, row numbers in ``processes``; -1 if not known.
+    """
+    history = _trace(table, processes, use_snapshots)
+    who, moves, lives = history.who, history.moves, history.lives
+    first = _first(history, table)
+    child = np.concatenate([first.child, moves.child])
+    count = len(first.child)
+    step = np.concatenate([np.full(count, -1), moves.step])
+    order = np.lexsort((step, child))
+    child = child[order]
+    parent = np.concatenate([first.parent, moves.to])[order]
+    begin = np.concatenate([first.time, moves.time])[order]
+    signal = np.where((moves.evidence == BY_SIGNAL) & (moves.until >= 0), SKEW_NS, 0)
+    settled = np.concatenate([first.time, moves.until + signal])[order]
+    how = np.concatenate([HOWS[first.how], REASONS[moves.reason]])[order]
+    certainty = np.concatenate([np.full(count, CONFIRMED), moves.certainty])[order]
+
+    end = np.full(len(child), -1)
+    more = np.zeros(len(child), bool)
+    more[:-1] = child[1:] == child[:-1]
+    following = np.flatnonzero(more)
+    end[following] = begin[following + 1]
+    final = np.flatnonzero(~more)
+    end[final], guessed = _ends(child[final], parent[final], lives)
+    certainty = np.where(parent < 0, UNKNOWN, certainty)
+    # A move that no exit tells of: of threads without children there are no events, and one of
+    # them may have left before the process did.
+    vague = np.append(
+        np.zeros(count, bool), (moves.from_tid == 0) & (moves.evidence != BY_OVERFLOW)
+    )
+    ended = following[vague[order][following + 1]]
+    ended = np.append(ended, final[guessed])
+    certainty[ended] = np.minimum(certainty[ended], INFERRED)
+    certainty[_doubtful(history, table, order, child, parent, begin, end)] = INFERRED
+    return frame(
+        {
+            "child": who.names(child.astype(np.int32)),
+            "parent": who.names(parent.astype(np.int32)),
+            "from_ns": begin,
+            "settled_ns": nullable(settled, settled >= 0),
+            "until_ns": nullable(end, end >= 0),
+            "how": how,
+            "certainty": objects(CERTAINTIES)[certainty],
+            "child_no": child.astype(np.int32),
+            "parent_no": parent.astype(np.int32),
+        }
+    )
+
+
+def _trace(table: Table, processes: pd.DataFrame, use_snapshots: bool) -> _History:
+    """Run all steps, once: the table keeps the result."""
+    key = f"parents-{use_snapshots}"
+    found = table.cache.get(key)
+    if isinstance(found, _History):
+        return found
+    who = identify(table)
+    windows = losses.with_cut(table.losses, table.cut_ns)
+    born, births = first_parents(table, who)
+    exits = processes["exit_ns"].to_numpy(np.int64, na_value=-1)
+    seen = find_observations(
+        table, who, use_snapshots=use_snapshots, everything=not table.losses.empty
+    )
+    hops, groups = resolve(table, who, seen, births, exits, windows)
+    lines = draw_lines(
+        hops, groups, seen, History(hops.child, hops.time).before(seen.child, seen.time)
+    )
+    parent, since = born.copy(), births.copy()
+    parent[lines.child], since[lines.child] = lines.after, lines.time
+    lives = find_lives(table, who, processes, groups, parent.copy())
+    own = hop_moves(hops, lines)
+    between = contradictions(lines, lives, windows)
+    moves = Moves.join([own, between, *close(own, parent, since, lives, windows)])
+    moves.reason[moves.reason >= len(REASONS)] = Reason.UNKNOWN
+    unknown = np.flatnonzero((moves.reason == Reason.UNKNOWN) & (moves.to >= 0))
+    moves.reason[unknown] = _reasons(moves, unknown, lives)
+    result = _History(who, seen, lines, moves, lives, windows)
+    table.cache[key] = result
+    return result
+
+
+def _reasons(moves: Moves, rows: Ints, lives: Lives) -> Ints:
+    """The rule that must have been applied, from who the new parent is."""
+    old, new = moves.parent[rows], moves.to[rows]
+    return np.select(
+        [old == new, lives.ns_init[new], lives.subreaper[new]],
+        [Reason.THREAD, Reason.INIT, Reason.SUBREAPER],
+        Reason.UNKNOWN,
+    )
+
+
+@dataclass
+class _First:
+    """The first parent known of each process that has one."""
+
+    child: Codes
+    parent: Codes
+    time: Times
+    how: Ints
+
+
+def _first(history: _History, table: Table) -> _First:
+    born, births = first_parents(table, history.who)
+    how = np.where(born >= 0, BY_FORK, 0)
+    time = births.copy()
+    lines = history.lines
+    head = np.ones(len(lines.child), bool)
+    head[1:] = lines.child[1:] != lines.child[:-1]
+    at = np.flatnonzero(head)
+    child = lines.child[at]
+    born[child] = lines.before[at]
+    # The walk of an exiting parent may see a child before the fork event is written.
+    earlier = (births[child] < 0) | (lines.time[at] < births[child])
+    time[child[earlier]] = lines.time[at][earlier]
+    how[child] = np.where(births[child] >= 0, BY_FORK, np.where(lines.snapshot[at], BY_START, 0))
+    known = np.flatnonzero(born >= 0)
+    return _First(known.astype(np.int32), born[known], time[known], how[known])
+
+
+def _ends(child: Codes, parent: Codes, lives: Lives) -> tuple[Times, Bools]:
+    """End of the last interval of each process, -1: open; and whether it is a guess."""
+    reap, end = lives.reap[child], lives.exit[child]
+    known = (parent >= 0) & ~lives.ns_init[parent]
+    gone = np.where(known, lives.began[parent], -1)
+    # A zombie that its parent's exit did not list had been reaped by then: REAP comes late.
+    zombie = (end >= 0) & (gone >= end)
+    reap = np.where(reap >= 0, reap, EVER)
+    result = np.minimum(reap, np.where(zombie, gone, EVER))
+    return np.where(result < EVER, result, -1), zombie & lives.short[parent]
+
+
+def _doubtful(
+    history: _History,
+    table: Table,
+    order: Ints,
+    child: Codes,
+    parent: Codes,
+    begin: Times,
+    end: Times,
+) -> Bools:
+    """Intervals in which a lost event may have been a move that nothing else shows."""
+    result = np.zeros(len(child), bool)
+    windows = history.windows
+    if windows.empty:
+        return result
+    seen, moves = history.seen, history.moves
+    # The last time that it was seen in the interval with this parent.
+    rows = np.arange(len(child))
+    intervals = History(child, begin)
+    last = begin.copy()
+    at = intervals.before(seen.child, seen.time)
+    fits = np.flatnonzero(at >= 0)
+    fits = fits[seen.parent[fits] == parent[at[fits]]]
+    np.maximum.at(last, at[fits], seen.time[fits])
+    # A REPARENT from this parent is the best of all ends.
+    following = np.flatnonzero(child[1:] == child[:-1])
+    is_hop = np.append(np.zeros(len(child) - len(moves), bool), moves.from_tid > 0)[order]
+    closed = following[is_hop[following + 1]]
+    last[closed] = end[closed]
+    limit = np.where(end >= 0, end, np.maximum(table.last_ns, last))
+    result[rows] = losses.touched(windows, last, limit)
+    return result

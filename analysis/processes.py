@@ -1,0 +1,182 @@
+"""One row a process: who it was, when it lived, how it ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.columns import frame, int64, nullable, texts
+from analysis.identity import Identities, identify
+from analysis.images import df_images
+from analysis.table import Table
+from tracer.abi import Flag, Type
+
+Array = npt.NDArray[Any]
+Times = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+# Types whose subject has its comm in the record, and where it is looked up.
+COMM_TYPES = (Type.STUB, Type.FORK, Type.SUBREAPER, Type.COMM, Type.EXEC)
+NAMESPACE_TYPES = (Type.STUB, Type.SUBREAPER, Type.COMM, Type.EXEC, Type.FORK)
+LATEST = np.iinfo(np.int64).max
+
+
+def df_processes(table: Table) -> pd.DataFrame:
+    """Every process that the capture names, those born in it first, by birth.
+
+    The row number is the process number that other frames of this package use inside.
+
+    Index: id, the string "tgid:start_ns" ("0:0": the kernel's idle task, parent of init).
+
+    Columns (Int64 with NA where not known, unless said otherwise; times in boot-time ns):
+        tgid, start_ns: int64, never NA.
+        ns_tgid, pidns: process id in its own pid namespace, and that namespace's inode (0:
+            the initial one).
+        comm: last one known; "" if none is.
+        filename, args, cgroup, cgroup_v1: as in `analysis.images.df_images`; None or () if
+            not known.
+        fork_ns: birth; NA if it was born before the recording, or the event was lost.
+        seen_ns: first time that anything was heard of it.
+        exit_ns, exit_code, exit_status, exit_signal: NA if it was not seen exiting;
+            exit_code is what wait() reports, the others are decoded from it.
+        core: bool, dumped core.
+        reap_ns: when it was released after wait(); up to ~15 ms late.
+        forker: id of the process that called clone(), None if not known.
+        subreaper_ns: first time it was seen with PR_SET_CHILD_SUBREAPER.
+        stub: bool, known only because other events refer to it.
+        kthread, ns_init: bool; ns_init: process 1 of a pid namespace.
+        execs: int64, number of execs seen.
+    """
+    who = identify(table)
+    count = len(who)
+    fork, end, reap = table.of(Type.FORK), table.of(Type.EXIT), table.of(Type.REAP)
+    fork_ns = _last(count, who.of(Type.FORK), fork["ts_ns"])
+    exit_ns = _last(count, who.of(Type.EXIT), end["ts_ns"])
+    reap_ns = _last(count, who.of(Type.REAP), reap["ts_ns"])
+    code = np.zeros(count, np.int64)
+    for rows, event_type in ((reap, Type.REAP), (end, Type.EXIT)):
+        code[who.of(event_type)] = rows["exit_code"]
+    ended = (exit_ns >= 0) | (reap_ns >= 0)
+    forker = np.full(count, -1, np.int32)
+    forker[who.of(Type.FORK)] = who.of(Type.FORK, "forker")
+    ns_tgid, pidns = _namespace(table, who)
+    flags, subreaper_ns = _flags(table, who)
+    images = df_images(table, who)
+    data: dict[str, Any] = {
+        "tgid": who.tgid,
+        "start_ns": who.start_ns,
+        "ns_tgid": nullable(ns_tgid, ns_tgid > 0),
+        "pidns": nullable(pidns, ns_tgid > 0),
+        "comm": _comm(table, who, exit_ns >= 0),
+        "filename": images["filename"].to_numpy(),
+        "args": images["args"].to_numpy(),
+        "cgroup": images["cgroup"].to_numpy(),
+        "cgroup_v1": images["cgroup_v1"].to_numpy(),
+        "fork_ns": nullable(fork_ns, fork_ns >= 0),
+        "seen_ns": _seen(table, who, fork_ns),
+        "exit_ns": nullable(exit_ns, exit_ns >= 0),
+        "exit_code": nullable(code, ended),
+        "exit_status": nullable(code >> 8 & 0xFF, ended),
+        "exit_signal": nullable(code & 0x7F, ended),
+        "core": code & 0x80 != 0,
+        "reap_ns": nullable(reap_ns, reap_ns >= 0),
+        "forker": who.names(forker),
+        "subreaper_ns": nullable(subreaper_ns, subreaper_ns < LATEST),
+        "stub": _stub(table, who),
+        "kthread": flags & Flag.KTHREAD != 0,
+        "ns_init": (flags & Flag.NS_INIT != 0) | (ns_tgid == 1),
+        "execs": np.bincount(who.of(Type.EXEC), minlength=count),
+    }
+    if who.idle >= 0:
+        data["comm"][who.idle], data["kthread"][who.idle] = "swapper/0", True
+    return frame(data, pd.Index(who.ids, dtype=object, name="id"))
+
+
+def _last(count: int, codes: npt.NDArray[np.int32], times: Array) -> Times:
+    """Last time of each process, -1 if there is none. Times are sorted."""
+    result = np.full(count, -1, np.int64)
+    result[codes] = int64(times)
+    return result
+
+
+def _comm(table: Table, who: Identities, exited: Bools) -> Array:
+    result = np.full(len(who), "", object)
+    # The exit carries the last one; only for the others must the time decide.
+    codes, times, comms = [], [], []
+    tasks = table.tasks
+    alive = np.flatnonzero(~exited[who.of("tasks")])
+    codes.append(who.of("tasks")[alive])
+    times.append(tasks["ts_ns"].to_numpy()[alive])
+    comms.append(tasks["comm"].to_numpy()[alive])
+    for event_type in COMM_TYPES:
+        rows, code = table.of(event_type), who.of(event_type)
+        wanted = np.flatnonzero(~exited[code])
+        codes.append(code[wanted])
+        times.append(int64(rows["ts_ns"][wanted]))
+        comms.append(texts(rows["comm"][wanted]))
+    order = np.argsort(np.concatenate(times), kind="stable")
+    result[np.concatenate(codes)[order]] = np.concatenate(comms)[order]
+    result[who.of(Type.EXIT)] = texts(table.of(Type.EXIT)["comm"])
+    return result
+
+
+def _namespace(table: Table, who: Identities) -> tuple[Times, Times]:
+    """(ns_tgid, pidns) of each process; 0, 0 where not known."""
+    ns_tgid, pidns = np.zeros(len(who), np.int64), np.zeros(len(who), np.int64)
+    sources: list[tuple[Any, npt.NDArray[np.int32]]] = [
+        (table.of(event_type), who.of(event_type)) for event_type in NAMESPACE_TYPES
+    ]
+    sources.append((table.tasks, who.of("tasks")))
+    for rows, code in sources:
+        ns_tgid[code], pidns[code] = np.asarray(rows["ns_tgid"]), np.asarray(rows["pidns"])
+    return ns_tgid, pidns
+
+
+def _flags(table: Table, who: Identities) -> tuple[Times, Times]:
+    """Flags that a process was ever seen with, and when the subreaper flag came (LATEST)."""
+    flags = np.zeros(len(who), np.int64)
+    subreaper_ns = np.full(len(who), LATEST)
+    sources: list[tuple[Any, npt.NDArray[np.int32]]] = [
+        (table.of(event_type), who.of(event_type)) for event_type in Type
+    ]
+    sources.append((table.tasks, who.of("tasks")))
+    for rows, code in sources:
+        own = np.asarray(rows["flags"])
+        for flag in (Flag.SUBREAPER, Flag.NS_INIT, Flag.KTHREAD):
+            marked = np.flatnonzero((own & flag != 0) & (code >= 0))
+            flags[code[marked]] |= flag
+            if flag is Flag.SUBREAPER and len(marked):
+                times = int64(np.asarray(rows["ts_ns"])[marked])
+                np.minimum.at(subreaper_ns, code[marked], times)
+    return flags, subreaper_ns
+
+
+def _seen(table: Table, who: Identities, fork_ns: Times) -> Times:
+    """First time of each process: its fork, else the first event or snapshot that names it."""
+    seen = np.where(fork_ns >= 0, fork_ns, LATEST)
+    sources: list[tuple[Any, Type | str]] = [
+        (table.of(event_type), event_type) for event_type in Type
+    ]
+    sources += [(table.tasks, "tasks"), (table.details, "details")]
+    for rows, source in sources:
+        for role in ("subject", "parent", "forker", "reaper", "sender"):
+            code = who.of(source, role)
+            wanted = np.flatnonzero(code >= who.born)
+            wanted = wanted[fork_ns[code[wanted]] < 0]
+            if len(wanted):
+                times = int64(np.asarray(rows["ts_ns"])[wanted])
+                np.minimum.at(seen, code[wanted], times)
+    return np.where(seen < LATEST, seen, table.first_ns)
+
+
+def _stub(table: Table, who: Identities) -> Bools:
+    """Processes of which no event of their own was seen."""
+    result = np.ones(len(who), bool)
+    for source in (*Type, "tasks", "procs"):
+        # A signal's or a stub's subject may be a process outside the filter.
+        if source not in (Type.STUB, Type.SIGNAL):
+            result[who.of(source)] = False
+    return result

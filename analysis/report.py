@@ -1,0 +1,420 @@
+"""The report as data: what `rtrace report --format json` prints, described in docs/report-json.md.
+
+Every other format is made of it. It holds plain dicts, lists, strings, ints, bools and None.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.columns import as_int
+from analysis.containers import exec_process
+from analysis.model import Capture
+from analysis.runs import PHASES, Call, Container, Run
+from analysis.scene import End, Scene
+from analysis.selection import Window, find_container, is_in_window
+from analysis.signals import name_of
+from analysis.timeline import Entry, container_timeline
+
+SCHEMA = 1
+Json = dict[str, Any]
+
+_PROCESS_COLUMNS = (
+    "tgid",
+    "start_ns",
+    "ns_tgid",
+    "pidns",
+    "comm",
+    "filename",
+    "cgroup",
+    "cgroup_v1",
+    "forker",
+    "fork_ns",
+    "seen_ns",
+    "exit_ns",
+    "exit_status",
+    "exit_signal",
+    "core",
+    "reap_ns",
+    "subreaper_ns",
+    "execs",
+    "ns_init",
+    "kthread",
+    "stub",
+)
+
+
+def build_report(
+    capture: Capture,
+    *,
+    container: str | None = None,
+    since_ns: int | None = None,
+    until_ns: int | None = None,
+) -> Json:
+    """Report of a capture.
+
+    Args:
+        container: report this one only: its name, its id, or the beginning of its id.
+        since_ns, until_ns: report what happened between these boot times only. Ends that came
+            later are still told.
+
+    Raises:
+        CaptureError: no container, or several, match.
+    """
+    window = Window(since_ns, until_ns)
+    chosen = capture.container_list
+    if container is not None:
+        chosen = [find_container(chosen, container)]
+    chosen = [c for c in chosen if is_in_window(capture.scene, c, window)]
+    builder = _Builder(capture)
+    timeline = [
+        builder.entry(c, entry)
+        for c in chosen
+        for entry in container_timeline(capture.scene, c)
+        if window.has(entry.ts_ns)
+    ]
+    timeline.sort(key=lambda entry: entry["ts_ns"])
+    reparents = builder.reparents(chosen if container is not None else None, window)
+    containers = [builder.container(c) for c in chosen]
+    processes = builder.processes(
+        chosen if container is not None else None, window, timeline, reparents
+    )
+    return {
+        "schema": SCHEMA,
+        "capture": builder.capture(),
+        "losses": builder.losses(),
+        "selection": {
+            "container": chosen[0].id if container is not None and chosen else None,
+            "since_ns": since_ns,
+            "until_ns": until_ns,
+        },
+        "containers": containers,
+        "timeline": timeline,
+        "reparents": reparents,
+        "processes": processes,
+    }
+
+
+class _Builder:
+    def __init__(self, capture: Capture) -> None:
+        self._capture, self._scene = capture, capture.scene
+        self._refs: dict[int, Json] = {}
+        clock = capture.table.header.get("clock")
+        clock = clock if isinstance(clock, dict) else {}
+        self._boot_ns, self._wall_ns = as_int(clock.get("boot_ns")), as_int(clock.get("wall_ns"))
+
+    # --- the recording -------------------------------------------------------------------------
+
+    def wall(self, ts_ns: int) -> str | None:
+        """UTC of a boot time, to the microsecond."""
+        if not self._wall_ns:
+            return None
+        micros = (self._wall_ns + ts_ns - self._boot_ns) // 1000
+        try:
+            epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+            found = epoch + datetime.timedelta(microseconds=micros)
+        except OverflowError:
+            return None
+        return found.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+    def capture(self) -> Json:
+        table = self._capture.table
+        header, trailer = table.header, table.trailer or {}
+        host = _dict(header.get("host"))
+        tasks = set(table.tasks["phase"].to_numpy(object).tolist())
+        last_ns = max(table.last_ns, self._boot_ns)
+        status = trailer.get("command_status")
+        return {
+            "rtrace": _text(header.get("rtrace")),
+            "host": {key: value for key, value in host.items() if _is_plain(value)},
+            "kernel": _text(host.get("kernel")),
+            "runtimes": self._runtimes(),
+            "engine": _text(header.get("engine")),
+            "confirm": _text(header.get("confirm")),
+            "argv": [str(word) for word in _list(header.get("argv"))],
+            "filter": _dict(header.get("filter")) or None,
+            "no_args": header.get("no_args") is True,
+            "started": {
+                "boot_ns": self._boot_ns,
+                "wall_ns": self._wall_ns,
+                "utc": self.wall(self._boot_ns),
+            },
+            "ended_ns": last_ns,
+            "duration_ns": last_ns - self._boot_ns,
+            "events": table.events,
+            "details": len(table.details),
+            "processes": len(self._scene.ids),
+            "complete": table.complete,
+            "damage": table.damage,
+            "reason": _text(trailer.get("reason")),
+            "command_status": status if isinstance(status, int) else None,
+            "snapshots": {"start": "start" in tasks, "end": "end" in tasks},
+            "problems": [
+                str(fact.get("what")) for fact in table.facts if fact.get("kind") == "problem"
+            ],
+        }
+
+    def _runtimes(self) -> list[Json]:
+        """Runtimes that the recorder found; a later fact of the same one replaces an earlier."""
+        found: dict[tuple[Any, ...], Json] = {}
+        for fact in self._capture.table.facts:
+            name = fact.get("name")
+            if fact.get("kind") != "runtime" or not isinstance(name, str):
+                continue
+            plain = {k: v for k, v in fact.items() if k != "kind" and _is_plain(v)}
+            found[name, str(fact.get("tgid")), str(fact.get("start_ns"))] = plain
+        return list(found.values())
+
+    def losses(self) -> Json:
+        rows = self._capture.table.losses
+        names = ("from_ns", "to_ns", "cpu", "events", "details")
+        windows = [dict(zip(names, row, strict=True)) for row in _rows(rows, names)]
+        for window in windows:
+            window["from_ns"] = max(window["from_ns"], self._boot_ns)
+        return {
+            "events": sum(window["events"] for window in windows),
+            "details": sum(window["details"] for window in windows),
+            "windows": windows,
+        }
+
+    # --- references ----------------------------------------------------------------------------
+
+    def ref(self, pos: int | None) -> Json | None:
+        """A process by reference; None if not known."""
+        if pos is None or pos < 0:
+            return None
+        found = self._refs.get(pos)
+        if found is None:
+            scene = self._scene
+            found = self._refs[pos] = {
+                "id": scene.ids[pos],
+                "tgid": int(scene.tgid[pos]),
+                "start_ns": int(scene.start_ns[pos]),
+                "comm": scene.comm[pos],
+                "name": scene.name(pos),
+                "role": scene.roles[pos],
+                "container": scene.membership.of(pos),
+            }
+        return found
+
+    def end(self, end: End | None) -> Json | None:
+        if end is None:
+            return None
+        cause = None
+        if end.by is not None or end.oom:
+            kind = "oom" if end.oom else end.by.kind if end.by is not None else None
+            sender = end.by.sender if end.by is not None else None
+            cause = {
+                "kind": kind,
+                "ts_ns": end.by.ts_ns if end.by is not None else None,
+                # The task in whose context a kernel-made signal arose did not send it.
+                "sender": self.ref(sender) if kind == "process" else None,
+                "context": self.ref(sender) if kind != "process" else None,
+            }
+        return {
+            "how": end.how,
+            "ts_ns": end.ts_ns,
+            "exit_status": end.status,
+            "exit_signal": end.signal,
+            "signal_name": None if end.signal is None else name_of(end.signal),
+            "core": end.core,
+            "oom": end.oom,
+            "cause": cause,
+            "text": self._scene.end_text(end),
+        }
+
+    # --- reparents -----------------------------------------------------------------------------
+
+    def reparents(self, chosen: list[Container] | None, window: Window) -> list[Json]:
+        scene = self._scene
+        frame = scene.reparents
+        names = ("ts_ns", "until_ns", "from_tid", "to_tid", "reason", "certainty", "evidence")
+        child, old, new = scene.adoptions
+        rows = np.arange(len(frame))
+        if chosen is not None:
+            wanted = np.zeros(len(scene.ids) + 1, bool)  # the last: -1, not known
+            wanted[[p for c in chosen for p in _people(scene, c)]] = True
+            rows = rows[wanted[child] | wanted[old] | wanted[new]]
+        result = []
+        for row, values in zip(rows.tolist(), _rows(frame.iloc[rows], names), strict=True):
+            ts_ns = values[0]
+            if not window.has(ts_ns):
+                continue
+            entry = {
+                "ts_ns": ts_ns,
+                "child": self._child(int(child[row]), ts_ns),
+                "from": self.ref(int(old[row])),
+                "to": self.ref(int(new[row])),
+                **dict(zip(names[1:], values[1:], strict=True)),
+            }
+            result.append(entry)
+        result.sort(key=lambda entry: entry["ts_ns"])
+        return result
+
+    def _child(self, pos: int, ts_ns: int) -> Json | None:
+        """Reference to an adopted process, with its role at that moment if it was another."""
+        found = self.ref(pos)
+        if found is None or not found["role"].startswith("container-"):
+            return found
+        then = self._scene.role_at(pos, ts_ns)
+        return found if then == found["role"] else {**found, "role_then": then}
+
+    # --- containers ----------------------------------------------------------------------------
+
+    def container(self, container: Container) -> Json:
+        known = container.known
+        runs = [self._run(number, run) for number, run in enumerate(container.runs, 1)]
+        last = dict(runs[-1] if runs else self._run(0, Run()))
+        last.pop("run")
+        return {
+            "id": container.id,
+            "name": known.name,
+            "image": known.image,
+            "runtime": container.runtime,
+            "namespace": known.namespace,
+            "labels": dict(known.labels),
+            **last,
+            "runs": runs,
+        }
+
+    def _run(self, number: int, run: Run) -> Json:
+        began = "before" if run.before else "recorded"
+        return {
+            "run": number,
+            "began": began if number else "not-seen",
+            "client": self.ref(run.client),
+            "client_named_it": run.client_sure,
+            "daemon": self.ref(run.daemon),
+            "manager": self.ref(run.manager),
+            "shim_start": self.ref(run.starter),
+            "shim": self.ref(run.shim),
+            "init": self.ref(run.init),
+            "calls": [self._call(call) for call in run.calls],
+            "phases": {name: run.phases.get(name) for name in PHASES},
+            "end": self.end(run.end),
+            "shim_end": self.end(run.shim_end),
+        }
+
+    def _call(self, call: Call) -> Json:
+        process = exec_process(self._scene, call) if call.verb == "exec" else None
+        return {
+            "verb": call.verb,
+            "argument": call.argument,
+            "ts_ns": call.ts_ns if call.ts_ns >= 0 else None,
+            "process": self.ref(call.pos),
+            "end": self.end(self._scene.end_of(call.pos)),
+            "exec_process": self.ref(process),
+            "exec_end": None if process is None else self.end(self._scene.end_of(process)),
+        }
+
+    def entry(self, container: Container, entry: Entry) -> Json:
+        return {
+            "ts_ns": entry.ts_ns,
+            "rel_ns": entry.ts_ns - self._boot_ns,
+            "utc": self.wall(entry.ts_ns),
+            "container": container.id,
+            "kind": entry.kind,
+            "text": entry.text,
+            "certainty": entry.certainty,
+            "processes": [self._scene.ids[pos] for pos in entry.processes],
+            "evidence": [
+                {"event": e.event, "ts_ns": e.ts_ns, "id": self._scene.ids[e.pos]}
+                for e in entry.evidence
+                if e.pos >= 0
+            ],
+        }
+
+    # --- processes -----------------------------------------------------------------------------
+
+    def processes(
+        self,
+        chosen: list[Container] | None,
+        window: Window,
+        timeline: list[Json],
+        reparents: list[Json],
+    ) -> list[Json]:
+        """Processes that lived in the window (and belong to the containers), and all that the
+        rest of the report refers to."""
+        scene = self._scene
+        frame = self._capture.processes
+        keep = np.ones(len(frame), bool)
+        if chosen is not None:
+            keep[:] = False
+            keep[[p for c in chosen for p in _people(scene, c)]] = True
+        if window.since_ns is not None:
+            keep &= (scene.exit_ns < 0) | (scene.exit_ns >= window.since_ns)
+        if window.until_ns is not None:
+            keep &= frame["seen_ns"].fillna(0).to_numpy(np.int64) <= window.until_ns
+        positions = dict(zip(scene.ids.tolist(), range(len(frame)), strict=True))
+        for entry in timeline:
+            keep[[positions[id_] for id_ in entry["processes"]]] = True
+        keep[list(self._refs)] = True
+        rows = np.flatnonzero(keep)
+        part = frame.iloc[rows]
+        result = []
+        args = part["args"].to_numpy(object)
+        extra = _rows(part, ("role", "container"))
+        values = _rows(part, _PROCESS_COLUMNS)
+        parents = self._parents()
+        for i, pos in enumerate(rows.tolist()):
+            entry = {"id": scene.ids[pos]}
+            entry.update(zip(_PROCESS_COLUMNS, values[i], strict=True))
+            entry["args"] = list(args[i]) if isinstance(args[i], tuple) else []
+            entry["role"], entry["container"] = extra[i]
+            entry["parents"] = [parents[row] for row in scene.intervals_of(pos)]
+            result.append(entry)
+        return result
+
+    def _parents(self) -> list[Json]:
+        names = ("parent", "from_ns", "until_ns", "how", "certainty")
+        rows = _rows(self._scene.parents, names)
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _people(scene: Scene, container: Container) -> list[int]:
+    """Processes in a container, and those that made and serve it; not the daemons, which have
+    to do with every container."""
+    members = scene.membership.members(container.id)
+    found = set(scene.membership.servants(container.id)) | set(container.clients)
+    for run in container.runs:
+        parts = (run.client, run.starter, run.shim, run.init)
+        found |= {pos for pos in parts if pos is not None}
+        for call in run.calls:
+            found |= {call.pos, *call.made}
+    return sorted(found | set(members))
+
+
+def _rows(frame: pd.DataFrame, names: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Rows as tuples of plain Python values; NA becomes None."""
+    columns = []
+    for name in names:
+        column = frame[name]
+        if isinstance(column.dtype, pd.Int64Dtype):
+            # By way of objects: a float would lose nanoseconds.
+            missing = column.isna().to_numpy(bool).tolist()
+            numbers = column.fillna(0).to_numpy(np.int64).tolist()
+            columns.append([None if m else n for m, n in zip(missing, numbers, strict=True)])
+        else:
+            values = column.tolist()
+            columns.append([None if v is None or v is pd.NA or v != v else v for v in values])
+    return list(zip(*columns, strict=True))
+
+
+def _dict(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, (str, int, bool))

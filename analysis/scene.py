@@ -1,0 +1,330 @@
+"""Everything that is known of a capture's processes, in one place for those who tell a story of it.
+
+A process is a position here: its row in the processes frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.identity import identify
+from analysis.membership import Membership, find_membership
+from analysis.programs import Programs, find_programs
+from analysis.roles import find_roles, role_at
+from analysis.runtime_args import Program, base_name
+from analysis.signals import SIGKILL, Signal, Signals, name_of
+from analysis.table import Table
+from tracer.abi import COMM_LEN, Type
+from tracer.text import printable
+
+Ints = npt.NDArray[np.int64]
+_NAME_LIMIT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a process ended, and why as far as its signals tell.
+
+    Attributes:
+        how: "exited", "killed", "running" (alive in the snapshot at the end), "not-seen" (no
+            end was seen, and no snapshot shows it alive).
+        ts_ns: when; None if it did not end, or only its reaping was seen.
+        status: of exit(); None if killed. signal: that killed it; None if it exited.
+        by: the fatal signal, None if it was not recorded.
+        oom: the kernel had chosen it as an OOM victim.
+    """
+
+    how: str
+    ts_ns: int | None = None
+    status: int | None = None
+    signal: int | None = None
+    core: bool = False
+    by: Signal | None = None
+    oom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """One reparent."""
+
+    row: int
+    ts_ns: int
+    child: int
+    old: int
+    new: int
+    reason: str
+    certainty: str
+
+
+class Scene:
+    """Processes with their programs, roles, containers, parents and signals."""
+
+    def __init__(
+        self,
+        table: Table,
+        processes: pd.DataFrame,
+        reparents: pd.DataFrame,
+        parents: pd.DataFrame,
+    ) -> None:
+        self.table, self.processes = table, processes
+        self.reparents, self.parents = reparents, parents
+        self.ids: npt.NDArray[Any] = processes.index.to_numpy(object)
+        self.comm: npt.NDArray[Any] = processes["comm"].to_numpy(object)
+        self.tgid: Ints = processes["tgid"].to_numpy(np.int64)
+        self.start_ns: Ints = processes["start_ns"].to_numpy(np.int64)
+        self.fork_ns = _times(processes["fork_ns"])
+        self.exit_ns = _times(processes["exit_ns"])
+        self.reap_ns = _times(processes["reap_ns"])
+        self._exit_code = _times(processes["exit_code"])
+        self.pidns = _times(processes["pidns"])
+        self._index_parents()
+        self.programs: Programs = find_programs(table, processes)
+        first = self.first_parent
+        self.membership: Membership = find_membership(table, processes, self.programs, first)
+        self.roles = find_roles(processes, self.programs, self.membership, first)
+        self.signals = Signals(table)
+
+    # --- parents -------------------------------------------------------------------------------
+
+    def _index_parents(self) -> None:
+        index = self.processes.index
+        reparents, parents = self.reparents, self.parents
+        self._child = _positions(index, reparents["child"])
+        self._old = _positions(index, reparents["from_"])
+        self._new = _positions(index, reparents["to"])
+        self._by_child = _Groups(self._child, _times(reparents["ts_ns"]), len(index))
+        self._by_old = _Groups(self._old, _times(reparents["ts_ns"]), len(index))
+        self._interval_from = _times(parents["from_ns"])
+        self._interval_parent = _positions(index, parents["parent"])
+        child = _positions(index, parents["child"])
+        self._by_owner = _Groups(child, self._interval_from, len(index))
+        self.first_parent: Ints = np.full(len(index), -1, np.int64)
+        # Written backwards, so that the first interval of a process is the one that stays.
+        order = self._by_owner.order[::-1]
+        order = order[child[order] >= 0]
+        self.first_parent[child[order]] = self._interval_parent[order]
+
+    def parent_at(self, pos: int, ts_ns: int) -> int:
+        """Parent of a process at a time; -1 if not known."""
+        found = -1
+        for row in self._by_owner.rows(pos):
+            if self._interval_from[row] > ts_ns:
+                break
+            found = int(self._interval_parent[row])
+        return found
+
+    def intervals_of(self, pos: int) -> list[int]:
+        """Rows of the parents frame of a process, in order."""
+        return self._by_owner.rows(pos)
+
+    def adoptions_of(self, child: int) -> list[Adoption]:
+        """Reparents of a process, in order."""
+        return [self._adoption(row) for row in self._by_child.rows(child)]
+
+    def adoptions_from(self, old: int) -> list[Adoption]:
+        """Reparents of a process's children, in order."""
+        return [self._adoption(row) for row in self._by_old.rows(old)]
+
+    def _adoption(self, row: int) -> Adoption:
+        return Adoption(
+            row=row,
+            ts_ns=int(self._reparent_ns[row]),
+            child=int(self._child[row]),
+            old=int(self._old[row]),
+            new=int(self._new[row]),
+            reason=str(self._reason[row]),
+            certainty=str(self._certainty[row]),
+        )
+
+    @cached_property
+    def _reparent_ns(self) -> Ints:
+        return _times(self.reparents["ts_ns"])
+
+    @cached_property
+    def _reason(self) -> npt.NDArray[Any]:
+        return self.reparents["reason"].to_numpy(object)
+
+    @cached_property
+    def _certainty(self) -> npt.NDArray[Any]:
+        return self.reparents["certainty"].to_numpy(object)
+
+    @property
+    def adoptions(self) -> tuple[Ints, Ints, Ints]:
+        """(child, old parent, new parent) of every reparent, by row."""
+        return self._child, self._old, self._new
+
+    # --- one process ---------------------------------------------------------------------------
+
+    def label(self, pos: int) -> str:
+        """ "comm (tgid)", harmless to print."""
+        if pos < 0:
+            return "a process not known"
+        return f"{printable(self.name(pos)) or '?'} ({self.tgid[pos]})"
+
+    def name(self, pos: int) -> str:
+        """comm; the executable's name where comm is that name cut to its 15 bytes.
+
+        docker-containerd and docker-containerd-shim share one comm. A v2 shim stays what
+        its comm says, containerd-shim: containerd-shim-runc-v2 is its version, not its name.
+        """
+        comm: str = self.comm[pos]
+        if not comm and self.tgid[pos] == 1:
+            return self._init_name
+        if len(comm) != COMM_LEN - 1 or self.programs.last[pos] < 0:
+            return comm
+        base = base_name(self.programs.filename[self.programs.last[pos]])
+        if not base.startswith(comm) or base.startswith("containerd-shim-"):
+            return comm
+        return base if len(base) <= _NAME_LIMIT else comm
+
+    @cached_property
+    def _init_name(self) -> str:
+        """What the recorder found as process 1 of the host, where no event has its comm."""
+        host = self.table.header.get("host")
+        name = host.get("init") if isinstance(host, dict) else None
+        return name if isinstance(name, str) else ""
+
+    def program(self, pos: int) -> Program:
+        """What a process ran last."""
+        return self.programs.of(pos)
+
+    def role_at(self, pos: int, ts_ns: int) -> str:
+        return role_at(self.programs, self.roles, pos, ts_ns)
+
+    def exec_ns(self, pos: int) -> int | None:
+        """Time of a process's last exec; None if there was none in the recording."""
+        row = int(self.programs.last[pos])
+        if row not in self.programs.rows(pos):
+            return None
+        from_ns = int(self.programs.from_ns[row])
+        return from_ns if from_ns >= 0 else None
+
+    def args(self, pos: int) -> tuple[str, ...]:
+        row = int(self.programs.last[pos])
+        found: tuple[str, ...] = self.programs.args[row] if row >= 0 else ()
+        return found
+
+    def born_ns(self, pos: int) -> int | None:
+        """Fork, None if it was not recorded."""
+        found = int(self.fork_ns[pos])
+        return found if found >= 0 else None
+
+    def alive_at(self, pos: int, ts_ns: int) -> bool:
+        """Alive as far as is known: nothing says that it was not yet born or had ended."""
+        fork_ns, exit_ns = int(self.fork_ns[pos]), int(self.exit_ns[pos])
+        return fork_ns <= ts_ns and (exit_ns < 0 or exit_ns >= ts_ns)
+
+    def positions(self, *roles: str) -> list[int]:
+        """Processes with one of these roles by birth, those older than the recording first."""
+        found = [pos for role in roles for pos in self._by_role.get(role, ())]
+        return sorted(found, key=lambda pos: (self.fork_ns[pos], pos))
+
+    @cached_property
+    def _by_role(self) -> dict[str, list[int]]:
+        common = ("other", "container-process")
+        found: dict[str, list[int]] = {}
+        for pos in np.flatnonzero(~np.isin(self.roles, common)).tolist():
+            found.setdefault(self.roles[pos], []).append(pos)
+        return found
+
+    @cached_property
+    def _alive_at_end(self) -> frozenset[int]:
+        tasks = self.table.tasks
+        rows = (tasks["phase"].to_numpy(object) == "end") & (tasks["exit_state"].to_numpy() == 0)
+        return frozenset(identify(self.table).of("tasks")[rows].tolist() if len(tasks) else ())
+
+    @cached_property
+    def _oom(self) -> frozenset[int]:
+        return frozenset(identify(self.table).of(Type.OOM).tolist())
+
+    def end_of(self, pos: int) -> End:
+        """How a process ended."""
+        code = int(self._exit_code[pos])
+        ts_ns = int(self.exit_ns[pos]) if self.exit_ns[pos] >= 0 else None
+        if code < 0:
+            return End("running" if pos in self._alive_at_end else "not-seen")
+        number = code & 0x7F
+        if not number:
+            return End("exited", ts_ns, status=code >> 8 & 0xFF)
+        by = self.signals.fatal(pos, number, ts_ns if ts_ns is not None else 2**63 - 1)
+        oom = number == SIGKILL and pos in self._oom
+        return End("killed", ts_ns, signal=number, core=bool(code & 0x80), by=by, oom=oom)
+
+    def end_text(self, end: End) -> str:
+        """How it ended in words: "exited 0", "was killed by SIGKILL (9), sent by sh (812)"."""
+        if end.how == "exited":
+            return f"exited {end.status}"
+        if end.how == "running":
+            return "still running at the end"
+        if end.how == "not-seen":
+            return "its end was not seen"
+        assert end.signal is not None
+        core = ", core dumped" if end.core else ""
+        text = f"was killed by {name_of(end.signal)} ({end.signal}){core}"
+        return f"{text}, {self.cause_text(end)}"
+
+    def cause_text(self, end: End) -> str:
+        """Where the signal that killed a process came from."""
+        by = end.by
+        if end.oom:
+            return "chosen by the kernel when memory ran out (OOM)"
+        if by is None:
+            return "sender not recorded"
+        return self.origin_text(by)
+
+    def origin_text(self, found: Signal) -> str:
+        """Where a signal came from."""
+        who = self.label(found.sender)
+        if found.kind == "process":
+            return f"sent by {self.call_label(found.sender)}"
+        if found.kind == "parent-death":
+            return f"the parent-death signal of {who}"
+        if found.kind == "pid-namespace-end":
+            return f"as its pid namespace ended with {who}"
+        if found.kind == "kernel-call":
+            return f"made by the kernel on behalf of {who}"
+        return "made by the kernel"
+
+    def call_label(self, pos: int) -> str:
+        """Label with what it was told to do: "runc kill (4711)"."""
+        if pos < 0:
+            return self.label(pos)
+        verb = self.program(pos).verb
+        shim = self.program(pos).namespace is not None and verb in ("start", "delete")
+        if verb and (shim or self.roles[pos] in ("runc", "crun")):
+            return f"{printable(self.name(pos))} {printable(verb)} ({self.tgid[pos]})"
+        return self.label(pos)
+
+
+class _Groups:
+    """Rows of a frame by process, in order of time."""
+
+    def __init__(self, owner: Ints, times: Ints, count: int) -> None:
+        self.order: Ints = np.lexsort((times, owner)).astype(np.int64)
+        self._rows: list[int] = self.order.tolist()
+        bounds = np.searchsorted(owner[self.order], np.arange(count + 1))
+        self._bounds: list[int] = bounds.tolist()
+
+    def rows(self, pos: int) -> list[int]:
+        if pos < 0:
+            return []
+        return self._rows[self._bounds[pos] : self._bounds[pos + 1]]
+
+
+def _times(column: pd.Series[Any]) -> Ints:
+    """Int64 column with NA as int64 with -1."""
+    return column.astype("Int64").fillna(-1).to_numpy(np.int64).astype(np.int64)
+
+
+def _positions(index: pd.Index[Any], column: pd.Series[Any]) -> Ints:
+    values = column.to_numpy(object)
+    missing = pd.isna(values)
+    found: Ints = index.get_indexer(pd.Index(values, dtype=object)).astype(np.int64)
+    found[missing] = -1
+    return found
