@@ -1,11 +1,15 @@
 """`record --live`: what happens, as it happens, in lines.
 
 The one place where Python looks at single events while recording: so it prints only so much at
-once, and says how much it left out. The capture has everything.
+once, and says how much it left out. The capture has everything. Printing is a thread's work: a
+terminal or a pipe that does not take the lines does not hold up the recording.
 """
 
 from __future__ import annotations
 
+import contextlib
+import queue
+import threading
 import time
 from typing import TextIO
 
@@ -14,6 +18,8 @@ from tracer.capture_format import EVENT_STRIDE, RING_HEADER_SIZE
 from tracer.event_text import detail_text, event_text
 
 _LINES_AT_ONCE = 200
+_BATCHES_WAITING = 100
+_CLOSE_TIMEOUT_S = 1.0
 # Not shown: what repeats what another line says.
 _QUIET = frozenset({abi.Type.COMM, abi.Type.REAP, abi.Type.STUB})
 
@@ -27,7 +33,10 @@ class LiveView:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._gone = False
+        self._batches: queue.Queue[list[str] | None] = queue.Queue(_BATCHES_WAITING)
+        self._left_out = 0
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+        self._thread.start()
         self._wall_offset_ns = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(
             time.CLOCK_BOOTTIME
         )
@@ -48,16 +57,29 @@ class LiveView:
         lines = [f"{self._clock(d.ts_ns)} {detail_text(d)}" for d in shown[:_LINES_AT_ONCE]]
         self._print(lines, len(shown) - _LINES_AT_ONCE)
 
+    def close(self) -> None:
+        """Prints what is waiting, if the stream takes it within a second."""
+        with contextlib.suppress(queue.Full):
+            self._batches.put(None, timeout=_CLOSE_TIMEOUT_S)
+            self._thread.join(_CLOSE_TIMEOUT_S)
+
     def _print(self, lines: list[str], left_out: int) -> None:
-        if left_out > 0:
-            lines.append(f"... {left_out:,} more (the capture has them)")
-        if not lines or self._gone:
+        self._left_out += max(left_out, 0)
+        if self._left_out:
+            lines.append(f"... {self._left_out:,} more (the capture has them)")
+        if not lines:
             return
         try:
-            self._stream.write("\n".join(lines) + "\n")
-            self._stream.flush()
-        except OSError:  # `| head`, or a full disk: the recording goes on
-            self._gone = True
+            self._batches.put_nowait(lines)
+            self._left_out = 0
+        except queue.Full:
+            self._left_out += len(lines) - 1
+
+    def _run(self) -> None:
+        with contextlib.suppress(OSError):  # `| head`, or a full disk: the recording goes on
+            while lines := self._batches.get():
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
 
     def _clock(self, ts_ns: int) -> str:
         wall_ns = ts_ns + self._wall_offset_ns

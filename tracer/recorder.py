@@ -51,6 +51,7 @@ class Options:
         no_args: record no arguments of programs.
         argv: rtrace's own command line, for the header.
         on_events, on_details: look at each batch (--live).
+        show_status: keep a status line on stderr if that is a terminal.
         on_started: called when everything from now on is recorded.
     """
 
@@ -65,6 +66,7 @@ class Options:
     on_events: Callable[[bytes], None] | None = None
     on_details: Callable[[list[abi.Detail]], None] | None = None
     on_started: Callable[[], None] | None = None
+    show_status: bool = True
 
 
 @dataclass(slots=True)
@@ -129,7 +131,7 @@ class Recorder:
         self._options, self._engine, self._writer = options, engine, writer
         self._facts = FactFinder(self._write_fact, self._write_start_processes)
         self._collector = Collector(engine, writer, self._look_at_details, options.on_events)
-        self._status = StatusLine(sys.stderr)
+        self._status = StatusLine(sys.stderr, enabled=options.show_status)
         self._command: subprocess.Popen[bytes] | None = None
 
     def run(self, stop: _Stop) -> Result:

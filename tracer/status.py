@@ -17,11 +17,12 @@ class StatusLine:
 
     Args:
         stream: usually stderr.
+        enabled: False shows nothing on a terminal either.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, enabled: bool = True) -> None:
         self._stream = stream
-        self._enabled = stream.isatty()
+        self._enabled = enabled and stream.isatty()
         self._started = self._shown_at = time.monotonic()
         self._events_before = 0
 

@@ -74,8 +74,8 @@ def record(
     from tracer.filters import resolve_filter
     from tracer.live import LiveView
 
+    view = LiveView(sys.stdout) if live else None
     try:
-        view = LiveView(sys.stdout) if live else None
         result = recorder.record(
             recorder.Options(
                 path=output or recorder.new_name(),
@@ -89,12 +89,16 @@ def record(
                 on_events=view.show_events if view else None,
                 on_details=view.show_details if view else None,
                 on_started=lambda: _say_started(duration, command),
+                show_status=not (live and sys.stdout.isatty()),
             )
         )
     except RtraceError as error:
         if command:
             error.exit_code = FAILED
         raise
+    finally:
+        if view is not None:
+            view.close()
     _say_done(result)
     if result.failure is not None:
         if command:
