@@ -46,8 +46,10 @@ static __always_inline struct scratch *begin_detail(u16 type, struct task_struct
 static __always_inline void end_detail(struct scratch *scratch, u64 used)
 {
 	BOUND(used);
-	if (used > DETAIL_ROOM)
-		used = DETAIL_ROOM;
+	if (used > DETAIL_ROOM - sizeof(u64))
+		used = DETAIL_ROOM - sizeof(u64);
+	__builtin_memset(scratch->data + used, 0, sizeof(u64)); /* no bytes of others as padding */
+	used = (used + 7) & ~7ULL;
 	output_detail(&scratch->header, sizeof(scratch->header) + used);
 }
 

@@ -154,7 +154,7 @@ struct rtrace_comm { /* subject: the process; also RTRACE_SUBREAPER and RTRACE_S
 };
 
 struct rtrace_reap { /* subject: the process */
-	int exit_code;
+	int exit_code; /* as in rtrace_exit: also there if that event was lost */
 	unsigned int pad;
 	unsigned long long pad2[5];
 };
@@ -194,7 +194,8 @@ _Static_assert(sizeof(struct rtrace_event) == 80, "struct rtrace_event");
 
 /*
  * Details: what has no fixed size, in a ring of its own. A detail is this header and then
- * its parts, back to back: filename, args, cgroup, cgroup_v1, each of the length given.
+ * its parts, back to back: filename, args, cgroup, cgroup_v1, each of the length given, padded
+ * with zeros to 8 bytes.
  */
 enum rtrace_detail_type {
 	RTRACE_DETAIL_EXEC = 1, /* belongs to the RTRACE_EXEC with the same tgid, start_ns, ts_ns */

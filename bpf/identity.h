@@ -55,6 +55,15 @@ static __always_inline void ns_identity(struct task_struct *task, u32 *ns_tgid, 
 	*pidns = READ(upid.ns, ns.inum);
 }
 
+/* In two loads, where a probe read would be a call. */
+static __always_inline void copy_comm(char *comm, struct task_struct *task)
+{
+	const u64 *from = (const u64 *)task->comm;
+
+	((u64 *)comm)[0] = from[0];
+	((u64 *)comm)[1] = from[1];
+}
+
 static __always_inline u32 process_flags(struct task_struct *leader)
 {
 	u32 flags = 0;

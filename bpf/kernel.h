@@ -88,6 +88,7 @@ struct css_set {
 
 struct signal_struct {
 	atomic_t live;
+	int nr_threads;
 	int group_exit_code;
 	unsigned int flags;
 	unsigned int is_child_subreaper : 1;

@@ -43,7 +43,7 @@ static __always_inline void note_subreaper(struct task_struct *task)
 	if (!event)
 		return;
 	fill_comm_event(event, leader);
-	bpf_core_read(event->comm.comm, RTRACE_COMM_LEN, &leader->comm);
+	copy_comm(event->comm.comm, leader);
 	submit_event(event);
 }
 
@@ -71,7 +71,7 @@ HOOK(sched_process_fork, struct task_struct *forker, struct task_struct *child)
 	ns_identity(child, &event->fork.ns_tgid, &event->fork.pidns);
 	if (event->fork.ns_tgid == 1)
 		event->flags |= RTRACE_F_NS_INIT;
-	bpf_core_read(event->fork.comm, RTRACE_COMM_LEN, &child->comm);
+	copy_comm(event->fork.comm, child);
 	submit_event(event);
 	if (config.filter != RTRACE_FILTER_NONE && forker->tgid != parent->tgid)
 		mention(forker); /* CLONE_PARENT */
@@ -97,7 +97,7 @@ HOOK(sched_process_exec, struct task_struct *task, int old_tid, struct linux_bin
 	ns_identity(task, &event->exec.ns_tgid, &event->exec.pidns);
 	if (event->exec.ns_tgid == 1)
 		event->flags |= RTRACE_F_NS_INIT;
-	bpf_core_read(event->exec.comm, RTRACE_COMM_LEN, &task->comm);
+	copy_comm(event->exec.comm, task);
 	output_exec_detail(task, bprm, event->ts_ns);
 	submit_event(event);
 	return 0;
@@ -134,7 +134,7 @@ static __always_inline void emit_exit(struct task_struct *task)
 	event->exit.group_exit = !!(leader->signal->flags & SIGNAL_GROUP_EXIT);
 	event->exit.pad = 0;
 	event->exit.pad2 = 0;
-	bpf_core_read(event->exit.comm, RTRACE_COMM_LEN, &leader->comm);
+	copy_comm(event->exit.comm, leader);
 	submit_event(event);
 }
 

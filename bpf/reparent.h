@@ -54,6 +54,9 @@ struct {
 	__type(value, struct orphaning);
 } orphanings SEC(".maps");
 
+/* Entries of orphanings. Nearly always 0, and then no hook has anything to look up. */
+static u64 orphaning_count;
+
 /* Reaper thread (address) -> one child of the last group that it was seen to get. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -210,16 +213,38 @@ VERIFIED_ONCE u64 visit_some_children(u64 father, u64 node)
 	return node;
 }
 
-/* An empty entry for an exiting thread, NULL if there is no room for it. */
+/*
+ * Whether a child that was seen before is still there. It may have been freed, and its memory used
+ * again: but as long as it has not been released, which clears thread_pid, it is itself, and its
+ * real_parent cannot be freed either.
+ */
+static __always_inline bool is_there(struct child *child)
+{
+	struct task_struct *task = (void *)child->task;
+
+	return READ(task, thread_pid) && READ(task, start_boottime) == child->start_ns;
+}
+
+static __always_inline bool is_child_of(struct child *child, u64 parent)
+{
+	struct task_struct *task = (void *)child->task;
+
+	return (u64)READ(task, real_parent) == parent && is_there(child);
+}
+
+/* The entry of an exiting thread, a new one if it has none; NULL if there is no room. */
 static __always_inline struct orphaning *begin_orphaning(u64 father)
 {
+	struct orphaning *orphaning = find_orphaning(father);
 	struct task_struct *task = (void *)father;
-	struct orphaning *orphaning;
 	u32 zero = 0;
 
+	if (orphaning)
+		return orphaning;
 	orphaning = bpf_map_lookup_elem(&no_orphaning, &zero);
-	if (!orphaning || bpf_map_update_elem(&orphanings, &father, orphaning, BPF_ANY))
+	if (!orphaning || bpf_map_update_elem(&orphanings, &father, orphaning, BPF_NOEXIST))
 		return NULL;
+	__sync_fetch_and_add(&orphaning_count, 1);
 	orphaning = find_orphaning(father);
 	if (!orphaning)
 		return NULL;
@@ -229,21 +254,46 @@ static __always_inline struct orphaning *begin_orphaning(u64 father)
 	return orphaning;
 }
 
+static __always_inline void end_orphaning(u64 father)
+{
+	if (!bpf_map_delete_elem(&orphanings, &father))
+		__sync_fetch_and_add(&orphaning_count, -1);
+}
+
+/* A child that came to an exiting thread, and that its walk did not or will not meet. */
+static __always_inline void expect_missed(u64 father, struct child *child)
+{
+	struct orphaning *orphaning = begin_orphaning(father);
+
+	if (!orphaning)
+		return;
+	orphaning->child[0] = *child;
+	if (!orphaning->kept)
+		orphaning->kept = 1;
+	orphaning->more = 1;
+	orphaning->observed = 0;
+}
+
+/* Whether the kernel can have chosen the task as a reaper: else nothing need be looked up. */
+static __always_inline bool may_be_reaper(struct task_struct *task)
+{
+	return task->signal->nr_threads > 1 || BIT(task->signal, is_child_subreaper);
+}
+
 /* At the exit tracepoint of any thread. */
 static __always_inline void orphan_children(struct task_struct *task, bool group_dead)
 {
 	void *head = (void *)task + OFFSET(struct task_struct, children);
-	u64 father = bpf_get_current_task();
 	struct task_struct *child_reaper;
 	struct prediction prediction;
 	struct orphaning *orphaning;
-	struct child *adopted;
+	struct child *adopted = NULL;
 	struct upid upid;
+	u64 father, node;
 	u32 level;
-	u64 node;
 	int i;
 
-	if ((void *)task->children.next == head)
+	if ((void *)task->children.next == head && !may_be_reaper(task))
 		return;
 	level = task->thread_pid->level;
 	probe_upid(task->thread_pid, level, &upid);
@@ -251,13 +301,19 @@ static __always_inline void orphan_children(struct task_struct *task, bool group
 	/* A namespace's init that ends: zap_pid_ns_processes() kills and reaps its children. */
 	if (group_dead && READ(child_reaper, tgid) == task->tgid)
 		return;
+	father = bpf_get_current_task();
+	if (may_be_reaper(task))
+		adopted = bpf_map_lookup_elem(&adoptions, &father);
+	if ((void *)task->children.next == head) {
+		if (adopted && is_child_of(adopted, father))
+			expect_missed(father, adopted);
+		return;
+	}
 
 	orphaning = begin_orphaning(father);
 	if (!orphaning)
 		return;
-	adopted = bpf_map_lookup_elem(&adoptions, &father);
 	orphaning->adopted = adopted ? adopted->task : 0;
-
 	predict_reaper(task, group_dead, child_reaper, level, &prediction);
 	orphaning->predicted_reason = prediction.reason;
 	if (prediction.reaper) {
@@ -268,23 +324,10 @@ static __always_inline void orphan_children(struct task_struct *task, bool group
 	node = (u64)READ((struct list_head *)head, next);
 	for (i = 0; i < CHILDREN_A_CALL && node; i++)
 		node = visit_some_children(father, node);
-	if (adopted && !orphaning->adopted)
-		bpf_map_delete_elem(&adoptions, &father);
-	if (!orphaning->children)
-		bpf_map_delete_elem(&orphanings, &father);
-}
-
-/*
- * Whether a child that was seen before is still there, with another parent than `father`. It may
- * have been freed, and its memory used again: but as long as it has not been released, which
- * clears thread_pid, it is itself, and its real_parent cannot be freed either.
- */
-static __always_inline bool is_child_of_another(struct child *child, u64 father)
-{
-	struct task_struct *task = (void *)child->task;
-
-	return READ(task, thread_pid) && READ(task, start_boottime) == child->start_ns &&
-	       (u64)READ(task, real_parent) != father;
+	if (adopted && orphaning->adopted && is_child_of(adopted, father))
+		expect_missed(father, adopted);
+	if (!orphaning->kept)
+		end_orphaning(father);
 }
 
 /* The new parent of one child; false when the child is gone, or has not been moved yet. */
@@ -294,11 +337,13 @@ static __always_inline bool read_reaper(struct child *child, u64 father, struct 
 	struct task_struct *task = (void *)child->task;
 	struct task_struct *parent = READ(task, real_parent);
 
+	if ((u64)parent == father)
+		return false;
 	*reaper = probe_process(parent);
 	*reaper_tid = READ(parent, pid);
 	*reaper_task = parent;
 	/* Asked last: what was read before is true only if the child is still there. */
-	return is_child_of_another(child, father) && READ(task, real_parent) == parent;
+	return is_child_of(child, (u64)parent);
 }
 
 /* The rule, from who it chose. */
@@ -334,27 +379,15 @@ static __always_inline void emit_reaper(struct orphaning *orphaning, struct proc
 	submit_event(event);
 }
 
-/* If there is a child that was adopted and that the walk missed: reads the reaper from it. */
-static __always_inline struct orphaning *add_adopted(u64 father, struct orphaning *orphaning)
+/* Remembers one child of those that a reaper got: it may be exiting itself, or soon. */
+static __always_inline void note_adoption(struct task_struct *reaper, struct child *child)
 {
-	struct child *adopted = bpf_map_lookup_elem(&adoptions, &father);
-	struct child copy;
+	u64 address = (u64)reaper;
 
-	if (!adopted)
-		return orphaning;
-	copy = *adopted;
-	bpf_map_delete_elem(&adoptions, &father);
-	if (!is_child_of_another(&copy, father))
-		return orphaning; /* it died and was waited for long ago */
-	if (!orphaning)
-		orphaning = begin_orphaning(father);
-	if (!orphaning)
-		return NULL;
-	orphaning->child[0] = copy;
-	orphaning->kept = 1;
-	orphaning->more = 1;
-	orphaning->observed = 0;
-	return orphaning;
+	if (READ(reaper, flags) & PF_EXITING)
+		expect_missed(address, child);
+	else
+		bpf_map_update_elem(&adoptions, &address, child, BPF_ANY);
 }
 
 /*
@@ -367,11 +400,8 @@ VERIFIED_ONCE int observe_reaper(u64 father, u32 hook, u32 last)
 	struct task_struct *reaper_task = NULL;
 	struct process reaper = {};
 	u32 reaper_tid = 0;
-	u64 reaper_address;
 	int i;
 
-	if (last)
-		orphaning = add_adopted(father, orphaning);
 	if (!orphaning)
 		return 0;
 	for (i = 0; i < MAX_KEPT; i++) {
@@ -382,8 +412,7 @@ VERIFIED_ONCE int observe_reaper(u64 father, u32 hook, u32 last)
 		mention(reaper_task);
 		emit_reaper(orphaning, &reaper, reaper_tid, reason_of(orphaning, reaper_task),
 			    hook);
-		reaper_address = (u64)reaper_task;
-		bpf_map_update_elem(&adoptions, &reaper_address, &orphaning->child[i], BPF_ANY);
+		note_adoption(reaper_task, &orphaning->child[i]);
 		orphaning->observed = 1;
 	}
 	if (!last)
@@ -392,14 +421,14 @@ VERIFIED_ONCE int observe_reaper(u64 father, u32 hook, u32 last)
 		reaper = (struct process){};
 		emit_reaper(orphaning, &reaper, 0, RTRACE_REASON_UNKNOWN, RTRACE_HOOK_NONE);
 	}
-	bpf_map_delete_elem(&orphanings, &father);
+	end_orphaning(father);
 	return 0;
 }
 
 /* Everywhere, but on every switch of every task: exit_state is set inside exit_notify(). */
 HOOK(sched_switch, bool preempt, struct task_struct *prev)
 {
-	if (prev->exit_state)
+	if (prev->exit_state && orphaning_count)
 		observe_reaper(bpf_get_current_task(), RTRACE_HOOK_SCHED_SWITCH, true);
 	return 0;
 }

@@ -73,7 +73,7 @@ HOOK(signal_generate, int signal, struct kernel_siginfo *info, struct task_struc
 {
 	struct task_struct *current = (void *)bpf_get_current_task();
 
-	if (READ(current, flags) & PF_EXITING)
+	if (orphaning_count && READ(current, flags) & PF_EXITING)
 		observe_reaper((u64)current, RTRACE_HOOK_SIGNAL, false);
 	if (signal == SIGCHLD || signal == SIGURG || signal == SIGWINCH || !admitted(target))
 		return 0;
