@@ -22,7 +22,7 @@ AS_OWNER := $(shell [ "$$(id -u)" != 0 ] || [ "$(OWNER)" = root ] || \
 	echo runuser -u $(OWNER) -- env HOME="$$(getent passwd $(OWNER) | cut -d: -f6)")
 
 PY_FILES := hatch_build.py tracer analysis rtrace demo bench tests
-C_FILES = $(wildcard bpf/*.c bpf/*.h tests/*/*.c bench/*.c)
+C_FILES = $(wildcard $(foreach folder,bpf bench tests/kernel tests/kernel/trees,$(folder)/*.[ch]))
 
 # Root leaves no files of its own in a user's checkout.
 export PYTHONDONTWRITEBYTECODE := 1

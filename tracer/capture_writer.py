@@ -136,9 +136,10 @@ class CaptureWriter:
         self.write(DETAILS, view[start:])
 
     def write_tasks(self, phase: str, records: Buffer) -> None:
-        """Appends a task iterator's snapshot. ``phase`` is "start" or "end"."""
+        """Appends a task iterator's snapshot, an empty one too. ``phase``: "start" or "end"."""
         head = TASK_PHASE.pack(PHASES.index(phase))
-        for part in _split(records, CHUNK_BYTES // abi.TASK_SIZE * abi.TASK_SIZE - abi.TASK_SIZE):
+        size = CHUNK_BYTES // abi.TASK_SIZE * abi.TASK_SIZE - abi.TASK_SIZE
+        for part in list(_split(records, size)) or [memoryview(b"")]:
             self.write(TASKS, head + part)
 
     def write_processes(self, phase: str, processes: Iterable[Mapping[str, Any]]) -> None:

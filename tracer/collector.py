@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tracer.capture_format import CHUNK_BYTES, EVENT_STRIDE, LOSS
+from tracer.capture_format import EVENT_STRIDE, LOSS
 from tracer.capture_writer import CaptureWriter
 from tracer.engine import Engine
 from tracer.ring import Ring
 
 _FLUSH_AFTER_S = 0.5
+# Read, kept and written at once: more compresses no better, and costs memory (docs/benchmarks.md).
+_BATCH_BYTES = 512 << 10
 _DETAILS_AT_ONCE = 4096
 
 
@@ -61,7 +63,7 @@ class Collector:
         """
         pending = self._event_ring.pending_bytes()
         self.ring_peak_bytes = max(self.ring_peak_bytes, pending)
-        events = self._event_ring.read_fixed(EVENT_STRIDE, CHUNK_BYTES)
+        events = self._event_ring.read_fixed(EVENT_STRIDE, _BATCH_BYTES)
         if events:
             self._events.append(events)
             self._events_bytes += len(events)
@@ -70,12 +72,12 @@ class Collector:
                 self._on_events(events)
         details = self._detail_ring.read_records(_DETAILS_AT_ONCE)
         if details:
-            batch = b"".join(d + bytes(-len(d) % 8) for d in details)
+            batch = b"".join(details)
             self._details.append(batch)
             self._details_bytes += len(batch)
             self.details += len(details)
             self._on_details(batch)
-        full = self._events_bytes >= CHUNK_BYTES or self._details_bytes >= CHUNK_BYTES
+        full = self._events_bytes >= _BATCH_BYTES or self._details_bytes >= _BATCH_BYTES
         if full or time.monotonic() - self._flushed_at >= _FLUSH_AFTER_S:
             self.flush()
         return pending > self._event_ring.size // 8 or len(details) == _DETAILS_AT_ONCE

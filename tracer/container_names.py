@@ -75,6 +75,21 @@ def find_sighting(
     return None
 
 
+_PROGRAMS = (b"containerd-shim", b"conmon", *_OCI_RUNTIMES)
+_IS_HEX = bytes(ord("x") if chr(byte) in "0123456789abcdef" else ord(".") for byte in range(256))
+
+
+def may_tell_of_containers(details: bytes) -> bool:
+    """Whether any of these details (as abi.decode_details takes them) may give a sighting.
+
+    Asked of a whole batch at once, at C speed: most hosts run thousands of programs for each
+    container. (A regular expression takes ten times as long.)
+    """
+    if any(program in details for program in _PROGRAMS):
+        return True
+    return b"x" * 64 in details.translate(_IS_HEX)
+
+
 def find_detail_sighting(detail: abi.Detail) -> Sighting | None:
     """As ``find_sighting``, for an exec."""
     return find_sighting(detail.tgid, detail.args, (detail.cgroup, detail.cgroup_v1))

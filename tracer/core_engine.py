@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib import resources
 
 from tracer.confirmation import Confirmation, allowed_confirmations
 from tracer.engine import DETAILS_RING_BYTES, LOSS_SIZE, LossCounters, Settings, possible_cpus
@@ -21,14 +20,14 @@ def object_path() -> str:
     Raises:
         HostError: the package was built without it.
     """
-    path = resources.files("tracer") / "_bpf" / "rtrace.bpf.o"
-    if not path.is_file():
+    path = os.path.join(os.path.dirname(__file__), "_bpf", "rtrace.bpf.o")
+    if not os.path.exists(path):
         raise HostError(
             "cannot find the compiled BPF programs",
             f"{path} is missing",
             "in a checkout run make demo or make test, else install rtrace again",
         )
-    return str(path)
+    return path
 
 
 class CoreEngine:

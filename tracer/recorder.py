@@ -21,10 +21,10 @@ from tracer.capture_format import FACT
 from tracer.capture_writer import CaptureWriter
 from tracer.cgroups import naming_controller, read_hierarchies
 from tracer.collector import Collector
-from tracer.container_names import find_detail_sighting
+from tracer.container_names import find_detail_sighting, may_tell_of_containers
 from tracer.core_engine import CoreEngine
 from tracer.engine import Engine, Settings
-from tracer.errors import CaptureError, HostError, UsageError
+from tracer.errors import CaptureError, HostError, RtraceError, UsageError
 from tracer.fact_finder import FactFinder
 from tracer.filters import RecordFilter
 from tracer.host import read_clock, read_host
@@ -36,6 +36,7 @@ _FACTS_TIMEOUT_S = 1.0
 # A process is freed up to a grace period of RCU after it was waited for.
 _LAST_REAPS_S = 0.05
 _COMMAND_STOP_S = 5.0
+_NICE = -10
 _BUFFER_MIN, _BUFFER_MAX = 64 << 10, 1 << 30
 
 
@@ -76,7 +77,7 @@ class Result:
     Attributes:
         reason: why it ended: "signal", "duration", "command" or "error".
         command_status: as a shell has it (128+n: signal n), None without a command.
-        failure: why the capture could not be written further, if so.
+        failure: why the capture could not be written further, or COMMAND not be run, if so.
     """
 
     path: str
@@ -86,7 +87,7 @@ class Result:
     size_bytes: int
     containers: int
     command_status: int | None = None
-    failure: CaptureError | None = None
+    failure: RtraceError | None = None
 
 
 class _Stop:
@@ -137,14 +138,17 @@ class Recorder:
     def run(self, stop: _Stop) -> Result:
         """Records until something ends it; the capture is complete afterwards."""
         options = self._options
-        reason, failure = "error", None
+        reason: str = "error"
+        failure: RtraceError | None = None
         try:
             self._snapshot("start")
             if options.on_started is not None:
                 options.on_started()
-            if options.command:
-                self._command = _start_command(options.command)
-            reason = self._loop(stop)
+            if options.command and not stop.count:
+                self._command, failure = _start_command(options.command)
+            if failure is None:
+                _hurry()
+                reason = self._loop(stop)
             self._finish(reason)
         except CaptureError as error:
             reason, failure = "error", error
@@ -225,12 +229,12 @@ class Recorder:
             )
 
     def _look_at_details(self, batch: bytes) -> None:
-        details = list(abi.decode_details(batch))
-        for detail in details:
-            if sighting := find_detail_sighting(detail):
-                self._facts.look_at_container(sighting)
+        if may_tell_of_containers(batch):
+            for detail in abi.decode_details(batch):
+                if sighting := find_detail_sighting(detail):
+                    self._facts.look_at_container(sighting)
         if self._options.on_details is not None:
-            self._options.on_details(details)
+            self._options.on_details(list(abi.decode_details(batch)))
 
     def _write_fact(self, fact: dict[str, Any]) -> None:
         """From any thread. A failure to write is the recording loop's to notice and to report."""
@@ -254,7 +258,7 @@ class Recorder:
     def _wait_for_command(self, stop: _Stop, reason: str) -> int | None:
         """The command's status. After a signal a command that goes on is left alone."""
         if self._command is None:
-            return None
+            return 128 + stop.signal if self._options.command and stop.count else None
         signals = stop.count
         while (status := self._command.poll()) is None:
             if reason == "signal" or stop.count > signals:
@@ -263,11 +267,23 @@ class Recorder:
         return shell_status(status)
 
 
-def _start_command(command: Sequence[str]) -> subprocess.Popen[bytes]:
+def _hurry() -> None:
+    """Lets the collector run before others: on a host that is out of CPU it would lose events."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+
+
+def _start_command(
+    command: Sequence[str],
+) -> tuple[subprocess.Popen[bytes] | None, HostError | None]:
+    """The command, or why it cannot be run: the capture is finished in that case too."""
     try:
-        return subprocess.Popen(list(command))
+        return subprocess.Popen(list(command)), None
     except (OSError, ValueError) as error:
-        raise CaptureError(f"cannot run {command[0]}", str(error)) from None
+        cause = str(error)
+        if isinstance(error, OSError) and error.errno:
+            cause = os.strerror(error.errno)
+        return None, HostError(f"cannot run {command[0]}", cause)
 
 
 def shell_status(returncode: int) -> int:

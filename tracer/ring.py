@@ -18,6 +18,7 @@ import struct
 HEADER_SIZE = 8
 BUSY, DISCARDED = 1 << 31, 1 << 30
 _LENGTH_MASK = DISCARDED - 1
+_HEADER = struct.Struct("<I")
 _FLAGS_BYTE = 3  # where both flags are in the little-endian header
 
 
@@ -83,16 +84,17 @@ class Ring:
             limit: read at most so many records.
         """
         position, end = self._position[0], self._end[0]
+        data, mask, unpack = self._data, self._mask, _HEADER.unpack_from
         records: list[bytes] = []
         while position < end and len(records) < limit:
-            start = position & self._mask
-            (header,) = struct.unpack_from("<I", self._data, start)
+            start = position & mask
+            (header,) = unpack(data, start)
             if header & BUSY:
                 break
             length = header & _LENGTH_MASK
             if not header & DISCARDED:
                 body = start + HEADER_SIZE
-                records.append(bytes(self._data[body : body + length]))
+                records.append(bytes(data[body : body + length]))
             position += (length + HEADER_SIZE + 7) & ~7
         self._position[0] = position
         return records

@@ -137,14 +137,14 @@ def test_a_container_whose_shim_is_killed(docker: PrivateDocker, tmp_path: Path)
     assert container["init"]["tgid"] == init
     assert container["shim"]["tgid"] == shim
     assert container["shim_end"]["exit_signal"] == 9
-    assert container["shim_end"]["cause"]["process"]["tgid"] == killer
+    assert container["shim_end"]["cause"]["sender"]["tgid"] == killer
     moves = moves_of(built, container["init"]["id"])
     assert [(m["to"]["role"], m["certainty"]) for m in moves] == [
         ("shim-v2", "confirmed"),
         ("init", "confirmed"),
     ]
     assert container["end"]["exit_signal"] == 9
-    assert container["end"]["cause"]["process"]["role"] in ("runc", "shim-v2")
+    assert container["end"]["cause"]["sender"]["role"] in ("runc", "shim-v2")
 
 
 def test_a_container_that_was_there_before_is_named(docker: PrivateDocker, tmp_path: Path) -> None:

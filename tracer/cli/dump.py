@@ -13,9 +13,11 @@ from tracer.capture_format import (
     DETAILS,
     EVENT_STRIDE,
     EVENTS,
+    PROCESSES,
     RING_HEADER_SIZE,
     TASK_PHASE,
     TASKS,
+    load_json,
 )
 from tracer.event_text import detail_text, event_text, process_text
 from tracer.text import printable
@@ -32,7 +34,8 @@ def dump(capture: str) -> None:
     from tracer.capture_reader import CaptureReader
 
     with CaptureReader(capture) as reader:
-        print(f"header    {_json(reader.header)}")
+        header = {key: value for key, value in reader.header.items() if key != "layout"}
+        print(f"header    {_json(header)}")
         for chunk_type, content in reader.chunks():
             sys.stdout.writelines(f"{line}\n" for line in _lines(chunk_type, content))
         if reader.damage:
@@ -57,6 +60,10 @@ def _lines(chunk_type: bytes, content: bytes) -> Iterator[str]:
                 f"ns_tgid={task.ns_tgid} level={task.level} flags={task.flags} "
                 f"exit_state={task.exit_state}"
             )
+    elif chunk_type == PROCESSES:
+        chunk = load_json(chunk_type, content)
+        for process in chunk["processes"]:
+            yield f"proc      {printable(chunk['phase'])} {_json(process)}"
     else:
         name = printable(chunk_type).lower()
         yield f"{name:9} {printable(content)}"

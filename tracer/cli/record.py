@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracer.errors import RtraceError
+from tracer.errors import RtraceError, UsageError
 from tracer.units import duration_option, format_size, size_option
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def record(
             )
         )
     except RtraceError as error:
-        if command:
+        if command and not isinstance(error, UsageError):
             error.exit_code = FAILED
         raise
     finally:

@@ -1,0 +1,229 @@
+"""Captures that are empty, cut, damaged, too new or none: one line or what can be read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.recording import RTRACE, Ended, assert_failed, run_rtrace
+from tests.streams import Stream
+from tracer.capture_reader import CaptureReader
+from tracer.cli import main
+
+COMMANDS = ("report", "dump")
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A small valid capture."""
+    stream = Stream()
+    init = stream.process("systemd", tgid=1)
+    shim = stream.process("containerd-shim", init, subreaper=True)
+    stream.snapshot("start")
+    runc = stream.fork(shim)
+    stream.exec(runc, "/usr/bin/runc", "runc create abc")
+    stream.exec(stream.fork(runc), "/bin/app", ["app", "\x1b[2J", "a\nb"])
+    stream.die(runc)
+    path = stream.write(tmp_path_factory.mktemp("capture") / "x.rtrace")
+    return path.read_bytes()
+
+
+@pytest.fixture
+def run_here(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Ended]:
+    """`rtrace ...` in this process: for many of them."""
+
+    def run_main(*arguments: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["rtrace", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return Ended(int(ended.value.code or 0), out, err)
+
+    return run_main
+
+
+@pytest.fixture
+def run(tmp_path: Path, run_here: Callable[..., Ended]) -> Callable[[str, bytes], Ended]:
+    """A command on a capture with this content."""
+    path = tmp_path / "x.rtrace"
+
+    def run_on(command: str, content: bytes) -> Ended:
+        path.write_bytes(content)
+        return run_here(command, path)
+
+    return run_on
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_valid(run: Callable[[str, bytes], Ended], capture: bytes, command: str) -> None:
+    ended = run(command, capture)
+
+    assert (ended.status, ended.stderr) == (0, "")
+    assert all(line.isprintable() for line in ended.stdout.split("\n"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "it is empty; give a file that"),
+        (b"\x89RTR", "it was cut at byte 4, before its header"),
+        (b"\x89RTRACE\n", "it was cut at byte 8, before its header"),
+        (b"\x89RTRACE\n" + struct.pack("<II", 1, 0), "it was cut at byte 16, before its header"),
+        (b"\x89RTRACE\n" + struct.pack("<II", 0, 0), "damaged"),
+        (b"hello, world\n" * 100, "it is not a capture; give a file that"),
+        (b"\x7fELF" + bytes(1000), "it is not a capture"),
+        (bytes(100_000), "it is not a capture"),
+        (b"\x89RTRACE\r\n" + bytes(100), "it is not a capture"),
+    ],
+)
+def test_no_capture(
+    run: Callable[[str, bytes], Ended], command: str, content: bytes, why: str
+) -> None:
+    assert_failed(run(command, content), "cannot read ", why)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_newer(run: Callable[[str, bytes], Ended], capture: bytes, command: str) -> None:
+    newer = capture[:8] + struct.pack("<I", 77) + capture[12:]
+
+    assert_failed(
+        run(command, newer),
+        "its format is version 77, this rtrace reads up to version 1; read it with a newer rtrace",
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_cut(run: Callable[[str, bytes], Ended], capture: bytes, command: str) -> None:
+    statuses = []
+    for length in sorted({*range(0, len(capture), 61), len(capture) - 1}):
+        ended = run(command, capture[:length])
+        statuses.append(ended.status)
+        if ended.status:
+            assert_failed(ended, "cannot read ")
+        else:
+            assert ended.stderr == ""
+            assert f"cut at byte {length}" in ended.stdout
+    # First there is not even a header, then there is.
+    assert statuses == sorted(statuses, reverse=True)
+    assert set(statuses) == {0, 1}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_damaged(run: Callable[[str, bytes], Ended], capture: bytes, command: str) -> None:
+    chance = random.Random(command)
+    whole = run(command, capture).stdout
+    for _ in range(40):
+        damaged = bytearray(capture)
+        damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+        ended = run(command, bytes(damaged))
+        assert ended.status in (0, 1)
+        if ended.status:
+            assert_failed(ended, "cannot read ")
+        else:
+            assert ended.stdout != whole
+            assert "byte" in ended.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_something_appended(
+    run: Callable[[str, bytes], Ended], capture: bytes, command: str
+) -> None:
+    ended = run(command, capture + b"appended")
+
+    assert ended.status == 0
+    assert f"at byte {len(capture)}" in ended.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("missing", "there is no such file"),
+        ("directory", "it is a directory"),
+        ("fifo", "it is not a regular file"),
+        ("loop", ""),
+        ("missing/file", ""),
+        ("x" * 300, ""),
+        ("", "there is no such file"),
+        ("/dev/null", "it is not a regular file"),
+        ("\x1b[31mred", "there is no such file"),
+    ],
+)
+def test_no_file(tmp_path: Path, command: str, name: str, why: str) -> None:
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+
+    ended = run_rtrace(command, name, cwd=tmp_path)
+
+    assert_failed(ended, "cannot read ", why)
+    assert ended.stdout == ""
+    assert "\x1b" not in ended.stderr
+
+
+@pytest.fixture
+def path(tmp_path: Path, capture: bytes) -> Path:
+    made = tmp_path / "x.rtrace"
+    made.write_bytes(capture)
+    return made
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_output_to_a_full_disk(path: Path, command: str) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [RTRACE, command, path], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert_failed(Ended(done.returncode, "", done.stderr), "No space left on device")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_output_to_a_reader_that_is_gone(path: Path, command: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb") as pipe:
+        done = subprocess.run(
+            [RTRACE, command, path], stdout=pipe, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_report_into_a_file(path: Path, tmp_path: Path, run_here: Callable[..., Ended]) -> None:
+    shown = run_here("report", path).stdout
+    target = tmp_path / "report.txt"
+
+    assert run_here("report", path, "-o", target).status == 0
+    assert target.read_text() == shown
+    # and not over one that is there
+    target.write_text("mine")
+    assert_failed(run_here("report", path, "-o", target), "it exists; give another name, or")
+    assert target.read_text() == "mine"
+    assert run_here("report", path, "-o", target, "--force").status == 0
+    assert target.read_text() == shown
+    for bad in (tmp_path / "no" / "x", tmp_path):
+        assert_failed(run_here("report", path, "--force", "-o", bad), f"cannot write {bad}")
+
+
+def test_an_unknown_container(path: Path, run_here: Callable[..., Ended]) -> None:
+    ended = run_here("report", path, "--container", "no\x1bsuch")
+
+    assert_failed(ended, "no\\x1bsuch")
+
+
+def test_the_valid_capture_is_valid(path: Path) -> None:
+    with contextlib.closing(CaptureReader(path)) as reader:
+        assert list(reader.chunks())
+        assert reader.complete

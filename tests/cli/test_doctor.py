@@ -1,0 +1,235 @@
+"""`rtrace doctor`: each check on hosts of other kinds than this one."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import click.testing
+import pytest
+
+from tracer import checks, core_engine
+from tracer.abi import Controller
+from tracer.cgroups import Hierarchy
+from tracer.checks import Check
+from tracer.cli.doctor import doctor
+from tracer.errors import HostError
+
+Patch = pytest.MonkeyPatch
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "ok"),
+    [("Linux", "x86_64", True), ("Linux", "aarch64", False), ("Darwin", "x86_64", False)],
+)
+def test_machine(monkeypatch: Patch, system: str, machine: str, ok: bool) -> None:
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+
+    check = checks.check_machine()
+
+    assert (check.ok, check.fact, bool(check.step)) == (ok, f"{system} {machine}", not ok)
+
+
+@pytest.mark.parametrize(
+    ("release", "ok"),
+    [
+        ("5.8.0", True),
+        ("5.7.19-generic", False),
+        ("4.19.0-27-amd64", False),
+        ("6.1.0-13-amd64", True),
+        ("5.10", True),
+        ("6.18-rc1", True),
+        ("10.0.0", True),
+        ("strange", None),
+        ("5", None),
+    ],
+)
+def test_kernel(monkeypatch: Patch, release: str, ok: bool | None) -> None:
+    monkeypatch.setattr(platform, "release", lambda: release)
+
+    check = checks.check_kernel()
+
+    assert check.ok is ok
+    assert release in check.fact
+    assert bool(check.step) == (ok is False)
+
+
+def file_with(monkeypatch: Patch, tmp_path: Path, text: str | None) -> None:
+    """Every file that is opened has this text, or is missing."""
+    path = tmp_path / "file"
+    if text is not None:
+        path.write_text(text)
+    monkeypatch.setattr(checks, "open", lambda *_a, **_k: path.open(), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("effective", "ok"),
+    [
+        ("000001ffffffffff", True),
+        ("0000000000200000", True),  # CAP_SYS_ADMIN
+        ("000000c000000000", True),  # CAP_BPF and CAP_PERFMON
+        ("0000008000000000", False),  # CAP_BPF alone
+        ("0000000000000000", False),
+    ],
+)
+def test_privileges(monkeypatch: Patch, tmp_path: Path, effective: str, ok: bool) -> None:
+    file_with(monkeypatch, tmp_path, f"Name:\tx\nCapInh:\t0\nCapEff:\t{effective}\n")
+
+    check = checks.check_privileges()
+
+    assert check.ok is ok
+    assert check.step == ("" if ok else "run it with sudo")
+
+
+def test_privileges_that_cannot_be_read(monkeypatch: Patch, tmp_path: Path) -> None:
+    file_with(monkeypatch, tmp_path, "nothing\n")
+
+    assert checks.check_privileges().ok is None
+
+
+@pytest.mark.parametrize(
+    ("text", "ok"),
+    [
+        ("[none] integrity confidentiality\n", True),
+        ("none [integrity] confidentiality\n", True),
+        ("none integrity [confidentiality]\n", False),
+        (None, None),
+    ],
+)
+def test_lockdown(monkeypatch: Patch, tmp_path: Path, text: str | None, ok: bool | None) -> None:
+    file_with(monkeypatch, tmp_path, text)
+
+    assert checks.check_lockdown().ok is ok
+
+
+def test_btf(monkeypatch: Patch, tmp_path: Path) -> None:
+    monkeypatch.setattr(checks, "BTF_PATH", str(tmp_path / "vmlinux"))
+    missing = checks.check_btf()
+    (tmp_path / "vmlinux").touch()
+
+    assert (missing.ok, checks.check_btf().ok) == (False, True)
+    assert "vmlinux is missing" in missing.fact
+    assert "CONFIG_DEBUG_INFO_BTF" in missing.step
+
+
+def test_libbpf_and_object(monkeypatch: Patch) -> None:
+    def refuse() -> None:
+        raise HostError("cannot load it", "it is not there", "install it")
+
+    for name, check in (("library", checks.check_libbpf), ("object_path", checks.check_object)):
+        assert check().ok is True
+        monkeypatch.setattr(checks, name, refuse)
+        assert (check().ok, check().fact, check().step) == (False, "it is not there", "install it")
+
+
+def test_missing_object(monkeypatch: Patch, tmp_path: Path) -> None:
+    monkeypatch.setattr(core_engine, "__file__", str(tmp_path / "core_engine.py"))
+
+    check = checks.check_object()
+
+    assert check.ok is False
+    assert "rtrace.bpf.o is missing" in check.fact
+    assert "make" in check.step
+
+
+def test_programs_that_the_kernel_refuses(monkeypatch: Patch) -> None:
+    def refuse(_settings: object) -> None:
+        raise HostError("cannot load the BPF programs", "Operation not permitted", "run as root")
+
+    monkeypatch.setattr(checks, "CoreEngine", refuse)
+
+    check = checks.check_programs()
+
+    assert (check.ok, check.fact, check.step) == (False, "Operation not permitted", "run as root")
+
+
+def test_an_iterator_that_the_kernel_refuses(monkeypatch: Patch) -> None:
+    closed = []
+
+    class Engine:
+        confirmation = "kprobe"
+
+        def __init__(self, _settings: object) -> None:
+            pass
+
+        def open_snapshot(self) -> int:
+            raise HostError("cannot attach the iterator", "no such hook", "run another kernel")
+
+        def close(self) -> None:
+            closed.append(self)
+
+    monkeypatch.setattr(checks, "CoreEngine", Engine)
+
+    assert checks.check_programs().ok is False
+    assert closed
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_confirmations(monkeypatch: Patch, allowed: bool) -> None:
+    monkeypatch.setattr(checks, "fentry_allowed", lambda: allowed)
+    monkeypatch.setattr(checks, "kprobe_allowed", lambda: allowed)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    for check in (checks.check_fentry(), checks.check_kprobe()):
+        assert check.ok is None
+        assert ("allowed" in check.fact) == allowed
+
+
+def test_fentry_without_root(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    assert checks.check_fentry().fact == "not known without root"
+
+
+def test_cgroups(monkeypatch: Patch) -> None:
+    v1 = Hierarchy("/sys/fs/cgroup/memory", 1, (Controller.MEMORY,), "/")
+    v2 = Hierarchy("/sys/fs/cgroup", 2, (), "/")
+    facts = []
+    for hierarchies in ([], [v2], [v1], [v1, v2]):
+        monkeypatch.setattr(checks, "read_hierarchies", lambda found=hierarchies: found)
+        facts.append(checks.check_cgroups().fact)
+
+    assert [fact.partition(",")[0] for fact in facts] == ["none", "v2", "v1", "hybrid"]
+    assert ["memory" in fact for fact in facts] == [False, False, True, True]
+
+
+def test_tracefs(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/sys/kernel/debug/tracing/events")
+    assert checks.check_tracefs().fact == "/sys/kernel/debug/tracing (not needed)"
+
+    monkeypatch.setattr(os.path, "isdir", lambda _path: False)
+    assert checks.check_tracefs().fact == "not mounted, and not needed"
+
+
+def test_runtimes(monkeypatch: Patch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert checks.check_runtimes().fact == "none"
+
+    for name in ("runc", "podman", "other"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    assert checks.check_runtimes().fact == "runc, podman"
+
+
+def test_what_is_shown(monkeypatch: Patch) -> None:
+    found = [
+        Check("a", True, "fine"),
+        Check("b", None, "so so"),
+        Check("c", False, "bad", "mend it"),
+    ]
+    monkeypatch.setattr(checks, "run_checks", lambda: found)
+
+    bad = click.testing.CliRunner().invoke(doctor, standalone_mode=False)
+    monkeypatch.setattr(checks, "run_checks", lambda: found[:2])
+    good = click.testing.CliRunner().invoke(doctor, standalone_mode=False)
+
+    assert bad.output == "ok  a: fine\n-   b: so so\nNO  c: bad\n    mend it\n"
+    assert (bad.return_value, good.return_value) == (1, 0)
+
+
+def test_every_check_is_run() -> None:
+    named = {name for name in vars(checks) if name.startswith("check_")}
+
+    assert len(checks.run_checks()) == len(named)

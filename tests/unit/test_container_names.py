@@ -1,0 +1,244 @@
+"""Which container a process tells of, and what files say of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tracer import abi, container_names
+from tracer.container_names import Sighting, find_detail_sighting, find_sighting, read_container
+
+ID = "0123456789abcdef" * 4
+OTHER = "f" * 64
+ME = os.getpid()
+
+
+def words(line: str) -> tuple[bytes, ...]:
+    return tuple(line.encode().split())
+
+
+@pytest.mark.parametrize(
+    ("line", "sighting"),
+    [
+        (
+            f"/usr/bin/containerd-shim-runc-v2 -namespace moby -id {ID} -address /run/x.sock",
+            Sighting(ID, 7, "moby", None, "containerd", "."),
+        ),
+        (
+            f"containerd-shim -namespace moby -workdir /var/lib/x/moby/{ID}/ -address x",
+            Sighting(ID, 7, "moby", None, "containerd", "."),
+        ),
+        (
+            f"docker-containerd-shim -namespace=moby -workdir=/x/{ID}",
+            Sighting(ID, 7, "moby", None, "containerd", "."),
+        ),
+        (
+            f"/usr/bin/conmon --api-version 1 -c {ID} -n web -b /run/bundle",
+            Sighting(ID, 7, None, "web", "podman", "/run/bundle"),
+        ),
+        (f"conmon -c {ID}", Sighting(ID, 7, None, None, "podman", ".")),
+        (
+            f"runc --root /x create --bundle /run/b --pid-file p {ID}",
+            Sighting(ID, 7, bundle="/run/b"),
+        ),
+        (f"crun create --bundle /b {ID}", Sighting(ID, 7, bundle="/b")),
+        ("runc --version", None),
+        ("runc run", None),
+        ("containerd-shim-runc-v2 -v", None),
+        ("conmon --version", None),
+        ("", None),
+        (f"grep {ID}", None),
+        (f"/tmp/containerd-shim-runc-v2x/sh -id {ID}", None),
+    ],
+)
+def test_arguments(line: str, sighting: Sighting | None) -> None:
+    assert find_sighting(7, words(line), ()) == sighting
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "container"),
+    [
+        (f"/docker/{ID}", ID),
+        (f"/system.slice/docker-{ID}.scope", ID),
+        (f"/kubepods.slice/kubepods-pod1.slice/cri-containerd-{ID}.scope", ID),
+        (f"/docker/{OTHER}/docker/{ID}", ID),  # docker in docker: the inner one
+        (f"/docker/{ID}0", None),
+        (f"/docker/{ID[:-1]}", None),
+        (f"/docker/{ID.upper()}", None),
+        ("/user.slice", None),
+        ("", None),
+    ],
+)
+def test_cgroups(cgroup: str, container: str | None) -> None:
+    for cgroups in ((cgroup.encode(), b""), (b"", cgroup.encode())):
+        found = find_sighting(7, (b"sh",), cgroups)
+        assert (found.id if found else None) == container
+
+
+def test_details() -> None:
+    detail = next(
+        abi.decode_details(
+            bytes(
+                abi.DetailHeader(
+                    tgid=7, type=abi.DetailType.EXEC, args_len=3, args_total=3, cgroup_len=65 + 7
+                )
+            )
+            + b"sh\0"
+            + f"{ID}\0docker\0".encode()
+        )
+    )
+
+    found = find_detail_sighting(detail)
+
+    assert found == Sighting(ID, 7)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An OCI bundle, and docker's directory of the container beside it."""
+    docker = tmp_path / "containers" / ID
+    docker.mkdir(parents=True)
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    mounts = [{"source": "proc"}, None, {"source": f"{docker}/hostname"}]
+    write(folder / "config.json", {"ociVersion": "1.0.2", "mounts": mounts})
+    write(
+        docker / "config.v2.json",
+        {"ID": ID, "Name": "/web", "Config": {"Image": "nginx:1"}},
+    )
+    monkeypatch.setattr(container_names, "_DEFAULT_DOCKER_DIRECTORY", str(tmp_path / "default"))
+    return folder
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def test_docker(bundle: Path) -> None:
+    fact = read_container(Sighting(ID, ME, "moby", None, "containerd", str(bundle)))
+
+    assert fact == {
+        "kind": "container",
+        "id": ID,
+        "name": "web",
+        "image": "nginx:1",
+        "runtime": "docker",
+        "namespace": "moby",
+        "source": f"{bundle.parent}/containers/{ID}/config.v2.json",
+    }
+
+
+def test_a_bundle_relative_to_the_shims_directory(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle)
+
+    assert read_container(Sighting(ID, ME, "moby", None, "containerd", "."))["name"] == "web"
+
+
+def test_docker_in_its_default_directory(bundle: Path) -> None:
+    path = bundle.parent / "default" / ID / "config.v2.json"
+    write(path, {"ID": ID, "Name": "/other", "Config": None})
+
+    fact = read_container(Sighting(ID, ME))
+
+    assert (fact["name"], fact["image"], fact["runtime"]) == ("other", None, "docker")
+
+
+def test_a_file_of_another_container_says_nothing(bundle: Path) -> None:
+    docker = bundle.parent / "containers" / ID / "config.v2.json"
+    write(docker, {"ID": OTHER, "Name": "/liar", "Config": {"Image": "x"}})
+
+    fact = read_container(Sighting(ID, ME, "moby", None, "containerd", str(bundle)))
+
+    assert (fact["name"], fact["image"]) == (None, None)
+    assert fact["source"] == "config.json of the bundle"
+
+
+def test_no_directory_but_the_containers_own_is_believed(bundle: Path) -> None:
+    sources = [
+        f"/x/../containers/{ID}/hostname",
+        f"/elsewhere/containers/{OTHER}/hostname",
+        f"containers/{ID}/hostname",
+        5,
+    ]
+    mounts = [{"source": source} for source in sources]
+    write(bundle / "config.json", {"ociVersion": "1", "mounts": mounts})
+
+    fact = read_container(Sighting(ID, ME, None, None, "containerd", str(bundle)))
+
+    assert fact["name"] is None
+
+
+def test_kubernetes(bundle: Path) -> None:
+    key = "io.kubernetes.cri."
+    annotations = {
+        f"{key}container-type": "container",
+        f"{key}container-name": "app",
+        f"{key}sandbox-name": "pod-1",
+        f"{key}image-name": "registry/app:2",
+    }
+    write(bundle / "config.json", {"ociVersion": "1", "annotations": annotations})
+
+    fact = read_container(Sighting(ID, ME, "k8s.io", None, "containerd", str(bundle)))
+
+    assert (fact["runtime"], fact["name"], fact["image"]) == ("cri", "app", "registry/app:2")
+    # A sandbox has no name of its own.
+    annotations = {f"{key}container-type": "sandbox", f"{key}sandbox-name": "pod-1"}
+    write(bundle / "config.json", {"ociVersion": "1", "annotations": annotations})
+    fact = read_container(Sighting(ID, ME, "k8s.io", None, "containerd", str(bundle)))
+    assert fact["name"] == "pod-1"
+
+
+def test_containerd_alone(tmp_path: Path) -> None:
+    named = read_container(Sighting("web", ME, "default", None, "containerd", str(tmp_path)))
+    unnamed = read_container(Sighting(ID, ME, "default", None, "containerd", str(tmp_path)))
+
+    assert (named["name"], named["namespace"]) == ("web", "default")
+    assert unnamed["name"] is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"ociVersion": 5}',
+        b'{"ociVersion": "1", "mounts": {}, "annotations": []}',
+        b'{"ociVersion": "1", "mounts": [1, [], {"source": null}], "annotations": {"a": 1}}',
+        b"[" * 100_000,
+        b"\xff\xfe",
+        b'{"ociVersion": "1", "x": "' + b"x" * (5 << 20) + b'"}',
+    ],
+    ids=range(10),
+)
+def test_damaged_files_are_no_files(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+
+    fact = read_container(Sighting(ID, ME, "moby", None, "containerd", str(tmp_path)))
+
+    assert (fact["name"], fact["image"], fact["runtime"]) == (None, None, "containerd")
+
+
+def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+
+    assert read_container(Sighting(ID, ME, bundle=str(tmp_path)))["source"] is None
+
+
+def test_a_process_that_is_gone(bundle: Path) -> None:
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+    fact = read_container(Sighting(ID, pid, "moby", None, "containerd", str(bundle)))
+
+    assert fact["name"] is None

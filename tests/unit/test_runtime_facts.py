@@ -1,0 +1,186 @@
+"""Runtimes of a host: what a daemon says, what programs say, and what happens if neither does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tracer import abi, docker_api, runtime_facts
+from tracer.runtime_facts import find_daemons, read_runtimes
+
+DOCKERD = abi.Task(tgid=50, start_ns=500, parent_tgid=1, comm=b"dockerd")
+SERVICE = abi.Task(tgid=40, start_ns=400, parent_tgid=1, comm=b"containerd")
+CHILD = abi.Task(tgid=60, start_ns=600, parent_tgid=50, comm=b"docker-containe")
+VERSION = {
+    "Version": "19.03.15",
+    "Components": [
+        {"Name": "Engine", "Version": "19.03.15"},
+        {"Name": "containerd", "Version": "1.3.9"},
+        {"Name": "runc", "Version": None},
+        "nonsense",
+    ],
+}
+INFO = {
+    "LiveRestoreEnabled": True,
+    "DefaultRuntime": "runc",
+    "CgroupDriver": "cgroupfs",
+    "Driver": "overlay2",
+}
+CONTAINERS = [
+    {"Id": "a" * 64, "Names": ["/web"], "Image": "nginx"},
+    {"Id": "b" * 64, "Names": [], "Image": 5},
+    {"Id": None},
+    "nonsense",
+]
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """What the daemon answers, by resource; no programs on PATH."""
+    given: dict[str, Any] = {"/version": VERSION, "/info": INFO, "/containers/json": CONTAINERS}
+
+    def get(_path: str, resource: str) -> Any:
+        if isinstance(given[resource], Exception):
+            raise given[resource]
+        return given[resource]
+
+    monkeypatch.setattr(docker_api, "get", get)
+    monkeypatch.setattr(runtime_facts, "_socket_of", lambda _daemon: "/x/docker.sock")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return given
+
+
+def program(tmp_path: Path, name: str, script: str) -> None:
+    (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / name).chmod(0o755)
+
+
+def test_a_daemon(answers: dict[str, Any]) -> None:
+    docker, containerd, runc, web, unnamed = read_runtimes([SERVICE, DOCKERD])
+
+    assert docker == {
+        "kind": "runtime",
+        "name": "docker",
+        "version": "19.03.15",
+        "source": "GET /version",
+        "tgid": 50,
+        "start_ns": 500,
+        "live_restore": True,
+        "containerd": "external",
+        "default_runtime": "runc",
+        "cgroup_driver": "cgroupfs",
+        "storage_driver": "overlay2",
+    }
+    assert (containerd["name"], containerd["version"]) == ("containerd", "1.3.9")
+    assert (runc["name"], runc["version"]) == ("runc", None)
+    assert (web["id"], web["name"], web["image"]) == ("a" * 64, "web", "nginx")
+    assert (web["runtime"], web["source"]) == ("docker", "GET /containers/json")
+    assert (unnamed["id"], unnamed["name"], unnamed["image"]) == ("b" * 64, None, None)
+
+
+@pytest.mark.parametrize(
+    ("others", "containerd"),
+    [([CHILD], "managed"), ([SERVICE], "external"), ([SERVICE, CHILD], "managed"), ([], "unknown")],
+)
+def test_whose_containerd_it_is(
+    answers: dict[str, Any], others: list[abi.Task], containerd: str
+) -> None:
+    facts = list(read_runtimes([DOCKERD, *others]))
+
+    assert facts[0]["containerd"] == containerd
+
+
+@pytest.mark.parametrize("resource", ["/version", "/info"])
+def test_a_daemon_that_does_not_answer(answers: dict[str, Any], resource: str) -> None:
+    answers[resource] = TimeoutError("timed out")
+
+    assert list(read_runtimes([DOCKERD])) == [
+        {"kind": "problem", "what": "dockerd (50) did not answer: timed out"}
+    ]
+
+
+def test_a_daemon_that_does_not_list(answers: dict[str, Any]) -> None:
+    answers["/containers/json"] = OSError("it answered 500")
+
+    *_, last = read_runtimes([DOCKERD])
+
+    assert last["kind"] == "problem"
+    assert "did not list containers: it answered 500" in last["what"]
+
+
+@pytest.mark.parametrize("nonsense", [None, [], "x", 5, {}, {"Components": {}, "Version": []}])
+def test_a_daemon_that_talks_nonsense(answers: dict[str, Any], nonsense: Any) -> None:
+    for resource in answers:
+        answers[resource] = nonsense
+
+    facts = list(read_runtimes([DOCKERD]))
+
+    assert [fact["name"] for fact in facts] == ["docker"]
+    assert facts[0]["version"] is None
+    assert facts[0]["live_restore"] is False
+
+
+def test_no_daemon_and_no_programs(answers: dict[str, Any]) -> None:
+    assert list(read_runtimes([SERVICE])) == []
+
+
+def test_programs(answers: dict[str, Any], tmp_path: Path) -> None:
+    program(tmp_path, "dockerd", "echo Docker version 18.06.3-ce, build d7080c1")
+    program(tmp_path, "containerd", "echo containerd github.com/x/containerd v1.6.20~ds1 1.6")
+    program(tmp_path, "runc", "echo runc version 1.1.5+ds1; echo spec: 1.0.2-dev")
+    program(tmp_path, "podman", "exit 1")
+    program(tmp_path, "crun", "exec sleep 60")
+
+    found = {fact["name"]: fact["version"] for fact in read_programs()}
+
+    assert found == {"docker": "18.06.3-ce", "containerd": "1.6.20~ds1", "runc": "1.1.5+ds1"}
+
+
+def read_programs() -> list[dict[str, Any]]:
+    facts = list(read_runtimes([]))
+    assert all(fact["kind"] == "runtime" for fact in facts)
+    return facts
+
+
+def test_what_a_daemon_told_is_not_asked_from_programs(
+    answers: dict[str, Any], tmp_path: Path
+) -> None:
+    program(tmp_path, "dockerd", "echo Docker version 1.0.0")
+    program(tmp_path, "containerd", "echo containerd 1.0.0")
+    program(tmp_path, "podman", "echo podman version 4.3.1")
+
+    facts = [fact for fact in read_runtimes([DOCKERD]) if fact["kind"] == "runtime"]
+
+    assert [(fact["name"], fact["version"]) for fact in facts] == [
+        ("docker", "19.03.15"),
+        ("containerd", "1.3.9"),
+        ("runc", None),
+        ("podman", "4.3.1"),
+    ]
+
+
+def test_a_program_is_never_run_because_a_process_has_its_name(
+    answers: dict[str, Any], tmp_path: Path
+) -> None:
+    asked: list[abi.Task] = [abi.Task(tgid=70, comm=name) for name in (b"runc", b"crun", b"podman")]
+
+    assert list(read_runtimes(asked)) == []
+
+
+def test_a_daemon_without_a_socket(
+    answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_facts, "_socket_of", lambda _daemon: None)
+
+    assert list(read_runtimes([DOCKERD])) == [
+        {"kind": "problem", "what": "dockerd (50) has no socket to ask"}
+    ]
+
+
+def test_names() -> None:
+    tasks = [DOCKERD, SERVICE, CHILD]
+
+    assert find_daemons(tasks, (b"dockerd",)) == [DOCKERD]
+    assert find_daemons(tasks, (b"containerd", b"docker-containe")) == [SERVICE, CHILD]
