@@ -54,16 +54,19 @@ static __always_inline void end_detail(struct scratch *scratch, u64 used)
 }
 
 /* Appends the cgroup's name and those of its ancestors, not the root's; gives the new end. */
-static __always_inline u64 append_cgroup(struct scratch *scratch, struct kernfs_node *node,
-					 u64 used)
+VERIFIED_ONCE u64 append_cgroup(u64 address, u64 used)
 {
+	struct kernfs_node *node = (void *)address, *parent;
 	u64 start = used;
+	u32 zero = 0;
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	long length;
 	int i;
 
+	if (!scratch)
+		return used;
 	for (i = 0; i < CGROUP_LEVELS; i++) {
-		struct kernfs_node *parent = kernfs_parent(node);
-		long length;
-
+		parent = kernfs_parent(node);
 		if (!parent)
 			break;
 		BOUND(used);
@@ -111,13 +114,13 @@ static __always_inline void output_exec_detail(struct task_struct *task, struct 
 		}
 	}
 
-	end = append_cgroup(scratch, READ(task, cgroups, dfl_cgrp, kn), used);
+	end = append_cgroup((u64)READ(task, cgroups, dfl_cgrp, kn), used);
 	scratch->header.cgroup_len = end - used;
 	used = end;
 	if (config.v1_controller != RTRACE_CONTROLLER_NONE) {
 		v1 = controller_cgroup(task, config.v1_controller);
 		if (READ(v1, root, hierarchy_id)) {
-			end = append_cgroup(scratch, READ(v1, kn), used);
+			end = append_cgroup((u64)READ(v1, kn), used);
 			scratch->header.cgroup_v1_len = end - used;
 			used = end;
 		}

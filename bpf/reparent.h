@@ -23,7 +23,7 @@
 
 #define CHILDREN_A_CALL 32
 #define MAX_CHILDREN (CHILDREN_A_CALL * CHILDREN_A_CALL)
-#define MAX_KEPT 32 /* children kept to read the reaper from */
+#define MAX_KEPT 32 /* children kept to read the reaper from: a power of two */
 #define MAX_ANCESTORS 64
 
 struct child {
@@ -261,17 +261,19 @@ static __always_inline void end_orphaning(u64 father)
 }
 
 /* A child that came to an exiting thread, and that its walk did not or will not meet. */
-static __always_inline void expect_missed(u64 father, struct child *child)
+VERIFIED_ONCE int expect_missed(u64 father, u64 child, u64 child_start_ns)
 {
 	struct orphaning *orphaning = begin_orphaning(father);
 
 	if (!orphaning)
-		return;
-	orphaning->child[0] = *child;
+		return 0;
+	orphaning->child[0].task = child;
+	orphaning->child[0].start_ns = child_start_ns;
 	if (!orphaning->kept)
 		orphaning->kept = 1;
 	orphaning->more = 1;
 	orphaning->observed = 0;
+	return 0;
 }
 
 /* Whether the kernel can have chosen the task as a reaper: else nothing need be looked up. */
@@ -306,7 +308,7 @@ static __always_inline void orphan_children(struct task_struct *task, bool group
 		adopted = bpf_map_lookup_elem(&adoptions, &father);
 	if ((void *)task->children.next == head) {
 		if (adopted && is_child_of(adopted, father))
-			expect_missed(father, adopted);
+			expect_missed(father, adopted->task, adopted->start_ns);
 		return;
 	}
 
@@ -325,7 +327,7 @@ static __always_inline void orphan_children(struct task_struct *task, bool group
 	for (i = 0; i < CHILDREN_A_CALL && node; i++)
 		node = visit_some_children(father, node);
 	if (adopted && orphaning->adopted && is_child_of(adopted, father))
-		expect_missed(father, adopted);
+		expect_missed(father, adopted->task, adopted->start_ns);
 	if (!orphaning->kept)
 		end_orphaning(father);
 }
@@ -385,9 +387,29 @@ static __always_inline void note_adoption(struct task_struct *reaper, struct chi
 	u64 address = (u64)reaper;
 
 	if (READ(reaper, flags) & PF_EXITING)
-		expect_missed(address, child);
+		expect_missed(address, child->task, child->start_ns);
 	else
 		bpf_map_update_elem(&adoptions, &address, child, BPF_ANY);
+}
+
+/* Which of the children kept of an exiting thread shows that the kernel has moved them, or -1. */
+VERIFIED_ONCE int find_moved(u64 father)
+{
+	struct orphaning *orphaning = find_orphaning(father);
+	int i;
+
+	if (!orphaning)
+		return -1;
+	for (i = 0; i < MAX_KEPT; i++) {
+		struct child *child = &orphaning->child[i];
+		struct task_struct *task = (void *)child->task;
+
+		if (i >= orphaning->kept)
+			return -1;
+		if ((u64)READ(task, real_parent) != father && is_there(child))
+			return i;
+	}
+	return -1;
 }
 
 /*
@@ -400,20 +422,20 @@ VERIFIED_ONCE int observe_reaper(u64 father, u32 hook, u32 last)
 	struct task_struct *reaper_task = NULL;
 	struct process reaper = {};
 	u32 reaper_tid = 0;
-	int i;
+	int moved;
 
 	if (!orphaning)
 		return 0;
-	for (i = 0; i < MAX_KEPT; i++) {
-		if (i >= orphaning->kept || orphaning->observed)
-			break;
-		if (!read_reaper(&orphaning->child[i], father, &reaper, &reaper_tid, &reaper_task))
-			continue;
-		mention(reaper_task);
-		emit_reaper(orphaning, &reaper, reaper_tid, reason_of(orphaning, reaper_task),
-			    hook);
-		note_adoption(reaper_task, &orphaning->child[i]);
-		orphaning->observed = 1;
+	if (!orphaning->observed) {
+		moved = find_moved(father);
+		if (moved >= 0 && read_reaper(&orphaning->child[moved & (MAX_KEPT - 1)], father,
+					      &reaper, &reaper_tid, &reaper_task)) {
+			orphaning->observed = 1;
+			mention(reaper_task);
+			emit_reaper(orphaning, &reaper, reaper_tid,
+				    reason_of(orphaning, reaper_task), hook);
+			note_adoption(reaper_task, &orphaning->child[moved & (MAX_KEPT - 1)]);
+		}
 	}
 	if (!last)
 		return 0;
