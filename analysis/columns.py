@@ -56,9 +56,11 @@ def frame(data: Mapping[str, Any], index: pd.Index | None = None) -> pd.DataFram
     return pd.DataFrame(columns, index=index, copy=False)
 
 
-def nullable(values: Array, known: npt.NDArray[np.bool_]) -> pd.arrays.IntegerArray:
-    """Int64 column, NA where not known."""
-    return pd.arrays.IntegerArray(values.astype(np.int64), ~known)
+def nullable(
+    values: Array, known: npt.NDArray[np.bool_], dtype: type[np.signedinteger[Any]] = np.int64
+) -> pd.arrays.IntegerArray:
+    """Column of integers (Int64 by default), NA where not known."""
+    return pd.arrays.IntegerArray(values.astype(dtype, copy=False), ~known)
 
 
 def text(raw: bytes) -> str:

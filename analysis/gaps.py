@@ -240,7 +240,7 @@ def close(
                 to=new[add],
                 from_tid=np.zeros(len(add), np.int64),
                 to_tid=np.zeros(len(add), np.int64),
-                reason=lives.heir_reason[old[add]],
+                reason=lives.heir_reason[old[add]].astype(np.int64),
                 certainty=certainty[add],
                 evidence=np.where(lives.more[old[add]], BY_OVERFLOW, BY_PREDICTION),
             )
@@ -253,7 +253,7 @@ def close(
 
 def _by(until: Times, time: Times, new: Codes) -> Times:
     """``until``, but not before the move; -1 where the new parent, or the time, is not known."""
-    return np.where((new >= 0) & (until >= 0), np.maximum(until, time), -1)
+    return np.where((new >= 0) & (until > 0), np.maximum(until, time), -1)
 
 
 def _stayed(child: Ints, old: Codes, gone: Times, since: Times, lives: Lives) -> Bools:
@@ -268,7 +268,7 @@ def _stayed(child: Ints, old: Codes, gone: Times, since: Times, lives: Lives) ->
     alive |= late & ((reap < 0) | (reap > gone))
     # A zombie that the walk did not list had been reaped. Behind the last one listed, the
     # walk did not look: children are listed by birth.
-    unseen = more & ((reap < 0) | (reap > gone))
+    unseen = more & ((reap < 0) | (reap > lives.began[old]))
     listed = (since == lives.birth[child]) & (since < lives.last_birth[old])
     alive |= unseen & ~listed
     return alive

@@ -10,10 +10,11 @@ thread and time. Its reaper is what was observed first after the exit, on any of
 - REAPER read shortly after exit_notify(); the first reaper may be gone by then, but then its
   own exit gave a REPARENT, which is earlier.
 
-With none of these the reaper is what the kernel's rule predicted at the exit. That is certain
-("rule") if the whole process was ending and the one predicted lived on well beyond
+With none of these the reaper is what the kernel's rule predicted at the exit. The rule leaves
+no other ("rule") if the whole process was ending and the one predicted lived on well beyond
 exit_notify(), or is the namespace's init: a REAPER that could not read anybody says when
-exit_notify() was over. It is so with zombies that are released at once.
+exit_notify() was over. It is so with zombies that are released at once. Other rows may build on
+that, but nobody observed it: `parents` states it as predicted.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ BY_SIGNAL, BY_NEXT, BY_EVENT, BY_SWITCH, BY_SNAPSHOT, BY_PREDICTION, BY_OVERFLOW
 # From PF_EXITING to the exit tracepoint: microseconds, unless preempted; p99 of the whole of
 # do_exit() was 92 ms under load.
 EXITING_NS = 200_000_000
+
+# From the exit tracepoint to the end of exit_notify(): 0.1 ms, mostly.
+MOVING_NS = 10_000_000
 
 NEVER = np.iinfo(np.int64).max
 
@@ -258,15 +262,20 @@ def _read_reapers(table: Table, who: Identities, group: Ints, count: int) -> _Re
     good = good[np.argsort(rows["hook"][good] == Hook.SIGNAL, kind="stable")]
     at = group[good]
     result.reaper[at], result.tid[at] = reaper[good], rows["reaper_tid"][good]
-    result.time[at], result.reason[at] = int64(rows["ts_ns"][good]), rows["reason"][good]
+    result.time[at], result.reason[at] = int64(rows["ts_ns"][good]), _rule(rows["reason"][good])
     result.exact[at] = rows["hook"][good] == Hook.SIGNAL
     return result
+
+
+def _rule(reasons: Array) -> Array:
+    """Reasons, UNKNOWN for those that this version does not know."""
+    return np.where(reasons < len(Reason), reasons, Reason.UNKNOWN)
 
 
 def _predict(groups: Groups, hops: Hops, rows: Array) -> None:
     known = np.flatnonzero(hops.predicted >= 0)
     at = hops.group[known]
-    groups.reaper[at], groups.reason[at] = hops.predicted[known], rows["reason"][known]
+    groups.reaper[at], groups.reason[at] = hops.predicted[known], _rule(rows["reason"][known])
     groups.certainty[at] = PREDICTED
 
 
@@ -305,6 +314,8 @@ def _apply_rule(groups: Groups, exits: Times) -> None:
     lived = (end < 0) | (end > groups.moved + EXITING_NS)
     certain = (groups.reason == Reason.SUBREAPER) & lived | (groups.reason == Reason.INIT)
     certain &= (groups.certainty == PREDICTED) & (groups.moved >= 0)
+    # What is left is prctl(PR_SET_CHILD_SUBREAPER) by an ancestor in between: keep that short.
+    certain &= groups.moved - groups.time < MOVING_NS
     sure = np.flatnonzero(certain)
     groups.certainty[sure], groups.evidence[sure] = CONFIRMED, BY_RULE
     groups.until[sure] = groups.moved[sure]

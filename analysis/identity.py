@@ -140,6 +140,12 @@ def _number(
     for key, (tgids, starts) in columns.items():
         if not len(tgids):
             continue
+        if key[1] == "forker":
+            # Nearly always the parent.
+            same = columns[key[0], "parent"]
+            if np.array_equal(same[1], starts) and np.array_equal(same[0], tgids):
+                numbered[key] = numbered[key[0], "parent"]
+                continue
         starts = np.ascontiguousarray(starts).astype(np.uint64, copy=False)
         found = np.searchsorted(start, starts)
         if len(start):

@@ -29,10 +29,11 @@ class Lives:
             somebody else; its exit if that is all that is known.
         heir, heir_reason: who got them, and by which rule; -1 and 0 not known.
         heir_sure: that was observed, and is the same for all of its threads.
-        heir_until: by when it was observed.
+        heir_until: by when it was observed; 0 not known.
         more: the walk at the exit that gave its children away did not list them all.
         short: any walk of one of its threads did not.
-        last_birth: latest fork among those that it did list, if there was one walk.
+        threads: more than one of its threads had children, or exited before it.
+        last_birth: latest fork among those that it did list, if there was one walk; 0.
         ns_init, subreaper: bool.
         parent: last known parent of its own.
     """
@@ -43,15 +44,16 @@ class Lives:
     began: Times
     left: Times
     heir: Codes
-    heir_reason: Ints
+    heir_reason: npt.NDArray[np.int8]
     heir_sure: Bools
     heir_until: Times
     more: Bools
     short: Bools
+    threads: Bools
     last_birth: Times
     ns_init: Bools
     subreaper: Bools
-    pidns: Ints
+    pidns: pd.Series[int]
     parent: Codes
 
     def is_alive(self, process: npt.NDArray[Any], time: Times) -> Bools:
@@ -63,8 +65,10 @@ class Lives:
     def heir_of(self, process: Codes) -> Codes:
         """Who got, or by the kernel's rule would have got, the children of a process."""
         result = self.heir[process].copy()
-        for number in np.unique(process[result < 0]).tolist():
-            result[process == number] = self._by_rule(number)
+        unknown = np.flatnonzero(result < 0)
+        numbers, which = np.unique(process[unknown], return_inverse=True)
+        ruled = [self._by_rule(number) for number in numbers.tolist()]
+        result[unknown] = np.array(ruled, np.int32)[which]
         return result
 
     def _by_rule(self, process: int) -> int:
@@ -75,34 +79,44 @@ class Lives:
                 return -1
             alive = self.exit[above] < 0 or self.exit[above] > time
             if self.ns_init[above] or (self.subreaper[above] and alive):
-                return above if self.pidns[above] == self.pidns[process] else -1
+                return above if self._is_same_namespace(above, process) else -1
             above = int(self.parent[above])
         return -1
 
+    def _is_same_namespace(self, process: int, other: int) -> bool:
+        found = self.pidns.iloc[[process, other]]
+        return bool(found.notna().all()) and found.nunique() == 1
+
 
 def find_lives(
-    table: Table, who: Identities, processes: pd.DataFrame, groups: Groups, parent: Codes
+    table: Table,
+    who: Identities,
+    processes: pd.DataFrame,
+    groups: Groups,
+    births: Times,
+    exits: Times,
+    parent: Codes,
 ) -> Lives:
     """Gather the above.
 
     Args:
+        births, exits: times of each process, -1 if not known.
         parent: last known parent of each process.
     """
     count = len(who)
-    end = _numbers(processes, "exit_ns")
-    left, heir = end.copy(), np.full(count, -1, np.int32)
-    heir_sure, heir_until = np.zeros(count, bool), np.full(count, -1)
-    more, last_birth = np.zeros(count, bool), np.full(count, -1)
+    heir = np.full(count, -1, np.int32)
+    # Zeros that nobody writes to cost no memory: most processes have no children to leave.
+    heir_sure, heir_until = np.zeros(count, bool), np.zeros(count, np.int64)
+    more, last_birth = np.zeros(count, bool), np.zeros(count, np.int64)
     given = np.flatnonzero(
         (groups.parent >= 0) & (groups.reaper >= 0) & (groups.reaper != groups.parent)
     )
     # The group of the last thread is written last and stays.
-    last_tid = np.full(count, -1)
+    last_tid = np.zeros(count, np.int64)
     last_tid[who.of(Type.EXIT)] = table.of(Type.EXIT)["tid"]
     final = groups.tid[given] == last_tid[groups.parent[given]]
     given = given[np.lexsort((groups.tid[given], groups.time[given], final))]
     old = groups.parent[given]
-    walks = np.bincount(old, minlength=count)
     heir[old] = groups.reaper[given]
     heir_sure[old] = groups.certainty[given] == CONFIRMED
     differ = (groups.reaper[given] != heir[old]) | (groups.certainty[given] != CONFIRMED)
@@ -113,33 +127,36 @@ def find_lives(
     short[groups.parent[groups.more & (groups.parent >= 0)]] = True
     np.maximum.at(last_birth, old, groups.last_birth[given])
     # Each thread has a list of its own: one's walk says nothing of another's children.
-    last_birth[walks > 1] = -1
-    heir_reason = np.zeros(count, np.int64)
+    walkers, walks = np.unique(old, return_counts=True)
+    last_birth[walkers[walks > 1]] = 0
+    heir_reason = np.zeros(count, np.int8)
     heir_reason[old] = groups.reason[given]
+    threads = np.zeros(count, bool)
+    owned = np.flatnonzero(groups.parent >= 0)
+    threads[groups.parent[owned[groups.tid[owned] != last_tid[groups.parent[owned]]]]] = True
     # The exit event may be lost; that children were given away says as much.
     sure = np.flatnonzero(groups.certainty[given] == CONFIRMED)
-    np.maximum.at(left, old[sure], groups.time[given[sure]])
-    began = np.where(left >= 0, left, np.iinfo(np.int64).max)
-    np.minimum.at(began, old[sure], groups.time[given[sure]])
+    old, times = old[sure], groups.time[given[sure]]
+    left = exits.copy() if len(old) else exits
+    np.maximum.at(left, old, times)
+    began = left.copy() if len(old) else left
+    np.minimum.at(began, old, times)
     return Lives(
-        birth=_numbers(processes, "fork_ns"),
-        exit=end,
-        reap=_numbers(processes, "reap_ns"),
+        birth=births,
+        exit=exits,
+        reap=processes["reap_ns"].to_numpy(np.int64, na_value=-1),
         left=left,
-        began=np.where(left >= 0, began, -1),
+        began=began,
         heir=heir,
         heir_reason=heir_reason,
         heir_sure=heir_sure,
         heir_until=heir_until,
         more=more,
         short=short,
+        threads=threads,
         last_birth=last_birth,
         ns_init=processes["ns_init"].to_numpy(bool),
-        subreaper=_numbers(processes, "subreaper_ns") >= 0,
-        pidns=_numbers(processes, "pidns"),
+        subreaper=processes["subreaper_ns"].notna().to_numpy(),
+        pidns=processes["pidns"],
         parent=parent,
     )
-
-
-def _numbers(processes: pd.DataFrame, name: str) -> Ints:
-    return processes[name].to_numpy(np.int64, na_value=-1)

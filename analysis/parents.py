@@ -23,11 +23,13 @@ from analysis.columns import History, frame, nullable, objects
 from analysis.gaps import Lines, Moves, close, contradictions, draw_lines, hop_moves
 from analysis.hops import (
     BY_OVERFLOW,
+    BY_RULE,
     BY_SIGNAL,
     CERTAINTIES,
     CONFIRMED,
     EVIDENCES,
     INFERRED,
+    PREDICTED,
     UNKNOWN,
     resolve,
 )
@@ -45,6 +47,7 @@ REASONS = objects([reason.name.lower() for reason in Reason])
 HOWS = objects(["unknown", "fork", "snapshot"])
 BY_FORK, BY_START = 1, 2
 EVER = np.iinfo(np.int64).max
+BLOCK = 1 << 17  # intervals at a time, where there are many columns in between
 
 
 @dataclass
@@ -120,62 +123,69 @@ def df_parents(
         settled_ns: Int64, by when the parent was surely this one: between from_ns and
             settled_ns it may still have been the one before. NA: never observed.
         until_ns: Int64, when the next interval begins, or the child was reaped, or, for a
-            zombie, its parent exited; NA: open.
+            zombie, its parent exited (its own exit if that is not clear); NA: open.
         how: fork, snapshot, or the reason of the move (thread, subreaper, init), unknown.
         certainty: as in `df_reparents`, but inferred also where the end is not sure.
         child_no, parent_no: int32, row numbers in ``processes``; -1 if not known.
     """
     history = _trace(table, processes, use_snapshots)
+    table.cache.pop(_key(use_snapshots), None)
     who, moves, lives = history.who, history.moves, history.lives
     first = _first(history, table)
     child = np.concatenate([first.child, moves.child])
     count = len(first.child)
     step = np.concatenate([np.full(count, -1), moves.step])
-    order = np.lexsort((step, child))
-    child = child[order]
-    parent = np.concatenate([first.parent, moves.to])[order]
+    # Without moves it is sorted as it is; a slice does not copy.
+    order = np.lexsort((step, child)) if len(moves) else slice(None)
+    child = child[order].astype(np.int32, copy=False)
+    parent = np.concatenate([first.parent, moves.to])[order].astype(np.int32, copy=False)
     begin = np.concatenate([first.time, moves.time])[order]
     signal = np.where((moves.evidence == BY_SIGNAL) & (moves.until >= 0), SKEW_NS, 0)
     settled = np.concatenate([first.time, moves.until + signal])[order]
     how = np.concatenate([HOWS[first.how], REASONS[moves.reason]])[order]
-    certainty = np.concatenate([np.full(count, CONFIRMED), moves.certainty])[order]
+    sure = np.full(count, CONFIRMED, np.int8)
+    certainty = np.concatenate([sure, moves.certainty.astype(np.int8)])[order]
 
     end = np.full(len(child), -1)
     more = np.zeros(len(child), bool)
     more[:-1] = child[1:] == child[:-1]
-    following = np.flatnonzero(more)
+    following, final = np.flatnonzero(more), np.flatnonzero(~more)
     end[following] = begin[following + 1]
-    final = np.flatnonzero(~more)
-    end[final], guessed = _ends(child[final], parent[final], lives)
-    certainty = np.where(parent < 0, UNKNOWN, certainty)
+    for start in range(0, len(final), BLOCK):
+        at = final[start : start + BLOCK]
+        end[at] = _ends(child[at], parent[at], begin[at], lives)
+    certainty[parent < 0] = UNKNOWN
     # A move that no exit tells of: of threads without children there are no events, and one of
     # them may have left before the process did.
     vague = np.append(
         np.zeros(count, bool), (moves.from_tid == 0) & (moves.evidence != BY_OVERFLOW)
     )
     ended = following[vague[order][following + 1]]
-    ended = np.append(ended, final[guessed])
     certainty[ended] = np.minimum(certainty[ended], INFERRED)
     certainty[_doubtful(history, table, order, child, parent, begin, end)] = INFERRED
+    del history, moves, lives, first, order, step
     return frame(
         {
-            "child": who.names(child.astype(np.int32)),
-            "parent": who.names(parent.astype(np.int32)),
+            "child": who.names(child),
+            "parent": who.names(parent),
             "from_ns": begin,
             "settled_ns": nullable(settled, settled >= 0),
             "until_ns": nullable(end, end >= 0),
             "how": how,
             "certainty": objects(CERTAINTIES)[certainty],
-            "child_no": child.astype(np.int32),
-            "parent_no": parent.astype(np.int32),
+            "child_no": child,
+            "parent_no": parent,
         }
     )
 
 
+def _key(use_snapshots: bool) -> str:
+    return f"parents-{use_snapshots}"
+
+
 def _trace(table: Table, processes: pd.DataFrame, use_snapshots: bool) -> _History:
-    """Run all steps, once: the table keeps the result."""
-    key = f"parents-{use_snapshots}"
-    found = table.cache.get(key)
+    """Run all steps, once: the table keeps the result until `df_parents` has used it."""
+    found = table.cache.get(_key(use_snapshots))
     if isinstance(found, _History):
         return found
     who = identify(table)
@@ -189,17 +199,19 @@ def _trace(table: Table, processes: pd.DataFrame, use_snapshots: bool) -> _Histo
     lines = draw_lines(
         hops, groups, seen, History(hops.child, hops.time).before(seen.child, seen.time)
     )
-    parent, since = born.copy(), births.copy()
+    parent, since = born, births.copy()
     parent[lines.child], since[lines.child] = lines.after, lines.time
-    lives = find_lives(table, who, processes, groups, parent.copy())
+    lives = find_lives(table, who, processes, groups, births, exits, parent.copy())
     own = hop_moves(hops, lines)
     between = contradictions(lines, lives, windows)
     moves = Moves.join([own, between, *close(own, parent, since, lives, windows)])
-    moves.reason[moves.reason >= len(REASONS)] = Reason.UNKNOWN
+    by_rule = moves.evidence == BY_RULE  # nobody observed it, whatever was built on it
+    moves.certainty[by_rule] = np.minimum(moves.certainty[by_rule], PREDICTED)
+    moves.until[by_rule] = -1
     unknown = np.flatnonzero((moves.reason == Reason.UNKNOWN) & (moves.to >= 0))
     moves.reason[unknown] = _reasons(moves, unknown, lives)
     result = _History(who, seen, lines, moves, lives, windows)
-    table.cache[key] = result
+    table.cache[_key(use_snapshots)] = result
     return result
 
 
@@ -220,12 +232,12 @@ class _First:
     child: Codes
     parent: Codes
     time: Times
-    how: Ints
+    how: npt.NDArray[np.int8]
 
 
 def _first(history: _History, table: Table) -> _First:
     born, births = first_parents(table, history.who)
-    how = np.where(born >= 0, BY_FORK, 0)
+    how = np.where(born >= 0, BY_FORK, 0).astype(np.int8)
     time = births.copy()
     lines = history.lines
     head = np.ones(len(lines.child), bool)
@@ -241,22 +253,24 @@ def _first(history: _History, table: Table) -> _First:
     return _First(known.astype(np.int32), born[known], time[known], how[known])
 
 
-def _ends(child: Codes, parent: Codes, lives: Lives) -> tuple[Times, Bools]:
-    """End of the last interval of each process, -1: open; and whether it is a guess."""
+def _ends(child: Codes, parent: Codes, begin: Times, lives: Lives) -> Times:
+    """End of the last interval of each process, -1: open."""
     reap, end = lives.reap[child], lives.exit[child]
     known = (parent >= 0) & ~lives.ns_init[parent]
-    gone = np.where(known, lives.began[parent], -1)
-    # A zombie that its parent's exit did not list had been reaped by then: REAP comes late.
-    zombie = (end >= 0) & (gone >= end)
+    gone = np.where(known, lives.left[parent], -1)
+    # A zombie that its parent's exit did not list had been reaped by then: REAP comes late. If
+    # that exit did not list all, or there was more than one, it can be said until its own.
+    unclear = lives.short[parent] | lives.threads[parent]
+    last = np.where(unclear, np.maximum(end, begin), gone)
     reap = np.where(reap >= 0, reap, EVER)
-    result = np.minimum(reap, np.where(zombie, gone, EVER))
-    return np.where(result < EVER, result, -1), zombie & lives.short[parent]
+    result = np.where((end >= 0) & (gone >= end) & (lives.began[parent] < reap), last, reap)
+    return np.where(result < EVER, result, -1)
 
 
 def _doubtful(
     history: _History,
     table: Table,
-    order: Ints,
+    order: Ints | slice,
     child: Codes,
     parent: Codes,
     begin: Times,

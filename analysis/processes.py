@@ -31,7 +31,7 @@ def df_processes(table: Table) -> pd.DataFrame:
 
     Index: id, the string "tgid:start_ns" ("0:0": the kernel's idle task, parent of init).
 
-    Columns (Int64 with NA where not known, unless said otherwise; times in boot-time ns):
+    Columns (integers with NA where not known, unless said otherwise; times in boot-time ns):
         tgid, start_ns: int64, never NA.
         ns_tgid, pidns: process id in its own pid namespace, and that namespace's inode (0:
             the initial one).
@@ -56,7 +56,7 @@ def df_processes(table: Table) -> pd.DataFrame:
     fork_ns = _last(count, who.of(Type.FORK), fork["ts_ns"])
     exit_ns = _last(count, who.of(Type.EXIT), end["ts_ns"])
     reap_ns = _last(count, who.of(Type.REAP), reap["ts_ns"])
-    code = np.zeros(count, np.int64)
+    code = np.zeros(count, np.int32)
     for rows, event_type in ((reap, Type.REAP), (end, Type.EXIT)):
         code[who.of(event_type)] = rows["exit_code"]
     ended = (exit_ns >= 0) | (reap_ns >= 0)
@@ -68,7 +68,7 @@ def df_processes(table: Table) -> pd.DataFrame:
     data: dict[str, Any] = {
         "tgid": who.tgid,
         "start_ns": who.start_ns,
-        "ns_tgid": nullable(ns_tgid, ns_tgid > 0),
+        "ns_tgid": nullable(ns_tgid, ns_tgid > 0, np.int32),
         "pidns": nullable(pidns, ns_tgid > 0),
         "comm": _comm(table, who, exit_ns >= 0),
         "filename": images["filename"].to_numpy(),
@@ -78,9 +78,9 @@ def df_processes(table: Table) -> pd.DataFrame:
         "fork_ns": nullable(fork_ns, fork_ns >= 0),
         "seen_ns": _seen(table, who, fork_ns),
         "exit_ns": nullable(exit_ns, exit_ns >= 0),
-        "exit_code": nullable(code, ended),
-        "exit_status": nullable(code >> 8 & 0xFF, ended),
-        "exit_signal": nullable(code & 0x7F, ended),
+        "exit_code": nullable(code, ended, np.int32),
+        "exit_status": nullable(code >> 8 & 0xFF, ended, np.int16),
+        "exit_signal": nullable(code & 0x7F, ended, np.int16),
         "core": code & 0x80 != 0,
         "reap_ns": nullable(reap_ns, reap_ns >= 0),
         "forker": who.names(forker),
@@ -132,12 +132,14 @@ def _namespace(table: Table, who: Identities) -> tuple[Times, Times]:
     sources.append((table.tasks, who.of("tasks")))
     for rows, code in sources:
         ns_tgid[code], pidns[code] = np.asarray(rows["ns_tgid"]), np.asarray(rows["pidns"])
+    # The first process of all is what it is, also where no event says so.
+    ns_tgid[(who.tgid == 1) & (ns_tgid == 0)] = 1
     return ns_tgid, pidns
 
 
-def _flags(table: Table, who: Identities) -> tuple[Times, Times]:
+def _flags(table: Table, who: Identities) -> tuple[npt.NDArray[np.int32], Times]:
     """Flags that a process was ever seen with, and when the subreaper flag came (LATEST)."""
-    flags = np.zeros(len(who), np.int64)
+    flags = np.zeros(len(who), np.int32)
     subreaper_ns = np.full(len(who), LATEST)
     sources: list[tuple[Any, npt.NDArray[np.int32]]] = [
         (table.of(event_type), who.of(event_type)) for event_type in Type
@@ -145,8 +147,9 @@ def _flags(table: Table, who: Identities) -> tuple[Times, Times]:
     sources.append((table.tasks, who.of("tasks")))
     for rows, code in sources:
         own = np.asarray(rows["flags"])
+        any_of = np.flatnonzero(own & (Flag.SUBREAPER | Flag.NS_INIT | Flag.KTHREAD))
         for flag in (Flag.SUBREAPER, Flag.NS_INIT, Flag.KTHREAD):
-            marked = np.flatnonzero((own & flag != 0) & (code >= 0))
+            marked = any_of[own[any_of] & flag != 0]
             flags[code[marked]] |= flag
             if flag is Flag.SUBREAPER and len(marked):
                 times = int64(np.asarray(rows["ts_ns"])[marked])

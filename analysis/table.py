@@ -7,7 +7,6 @@ and `parents`.
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import pandas as pd
 from analysis import losses
 from analysis.columns import MAX, as_int, frame, int64, objects, text, texts
 from tracer import abi
+from tracer.capture_format import load_json
 from tracer.capture_reader import CaptureReader
 
 Array = npt.NDArray[Any]
@@ -164,7 +164,7 @@ def from_chunks(
         elif kind == b"TASK":
             tasks.append(_tasks(content))
         elif kind in (b"PROC", b"FACT", b"LOSS"):
-            found = _json(content)
+            found = load_json(kind, content)
             if kind == b"PROC":
                 procs.extend(_procs(found))
             elif kind == b"FACT":
@@ -174,13 +174,14 @@ def from_chunks(
     trailer = reader.trailer
     if trailer is not None:
         totals.append(_totals(trailer, "losses"))
+    damage = _damage(reader, events.count)
     arrays = events.arrays()
     found_details = details.frame()
     return Table(
         header=reader.header,
         trailer=trailer,
-        complete=bool(reader.complete),
-        damage=reader.damage,
+        complete=bool(reader.complete) and damage is None,
+        damage=damage,
         details=found_details,
         tasks=_task_frame(tasks),
         procs=_proc_frame(procs),
@@ -335,13 +336,15 @@ def _task_frame(pieces: list[tuple[int, Array]]) -> pd.DataFrame:
     return frame({name: values[order] for name, values in data.items()})
 
 
-def _json(content: bytes) -> dict[str, Any]:
-    """A JSON object; an empty one if the chunk holds something else."""
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _damage(reader: Any, events: int) -> str | None:
+    """What is wrong with the capture: as the reader says, or events that are missing in it."""
+    if reader.damage is not None or reader.trailer is None:
+        damage: str | None = reader.damage
+        return damage
+    counted = as_int(reader.trailer.get("events"))
+    if counted == events:
+        return None
+    return f"its trailer counts {counted:,} events, and there are {events:,}"
 
 
 def _procs(found: dict[str, Any]) -> Iterable[tuple[Any, ...]]:
