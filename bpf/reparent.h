@@ -232,15 +232,24 @@ static __always_inline bool is_child_of(struct child *child, u64 parent)
 	return (u64)READ(task, real_parent) == parent && is_there(child);
 }
 
+static __always_inline void end_orphaning(u64 father)
+{
+	if (!bpf_map_delete_elem(&orphanings, &father))
+		__sync_fetch_and_add(&orphaning_count, -1);
+}
+
 /* The entry of an exiting thread, a new one if it has none; NULL if there is no room. */
 static __always_inline struct orphaning *begin_orphaning(u64 father)
 {
 	struct orphaning *orphaning = find_orphaning(father);
 	struct task_struct *task = (void *)father;
+	u32 tid = READ(task, pid);
 	u32 zero = 0;
 
-	if (orphaning)
+	if (orphaning && orphaning->tid == tid)
 		return orphaning;
+	if (orphaning) /* left by another task at this address, whose last hook was missed */
+		end_orphaning(father);
 	orphaning = bpf_map_lookup_elem(&no_orphaning, &zero);
 	if (!orphaning || bpf_map_update_elem(&orphanings, &father, orphaning, BPF_NOEXIST))
 		return NULL;
@@ -250,14 +259,8 @@ static __always_inline struct orphaning *begin_orphaning(u64 father)
 		return NULL;
 	orphaning->exit_ns = bpf_ktime_get_boot_ns();
 	orphaning->parent = probe_process(task);
-	orphaning->tid = READ(task, pid);
+	orphaning->tid = tid;
 	return orphaning;
-}
-
-static __always_inline void end_orphaning(u64 father)
-{
-	if (!bpf_map_delete_elem(&orphanings, &father))
-		__sync_fetch_and_add(&orphaning_count, -1);
 }
 
 /* A child that came to an exiting thread, and that its walk did not or will not meet. */
