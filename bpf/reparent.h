@@ -395,8 +395,10 @@ static __always_inline void note_adoption(struct task_struct *reaper, struct chi
 		bpf_map_update_elem(&adoptions, &address, child, BPF_ANY);
 }
 
-/* Which of the children kept of an exiting thread shows that the kernel has moved them, or -1. */
-VERIFIED_ONCE int find_moved(u64 father)
+/* Which of the children kept of an exiting thread shows that the kernel has moved them, or -1.
+ * `released`: it may also have been waited for, or released at once, as long as its memory still
+ * is what it was. */
+VERIFIED_ONCE int find_moved(u64 father, u32 released)
 {
 	struct orphaning *orphaning = find_orphaning(father);
 	int i;
@@ -409,10 +411,35 @@ VERIFIED_ONCE int find_moved(u64 father)
 
 		if (i >= orphaning->kept)
 			return -1;
-		if ((u64)READ(task, real_parent) != father && is_there(child))
+		if ((u64)READ(task, real_parent) == father)
+			continue;
+		if (released ? READ(task, start_boottime) == child->start_ns : is_there(child))
 			return i;
 	}
 	return -1;
+}
+
+/*
+ * Whether the predicted reaper is the last parent of a child that has been released meanwhile (a
+ * zombie whose new parent ignores SIGCHLD). That parent is protected by nothing any more, so only
+ * what was expected is believed.
+ */
+static __always_inline bool released_to_predicted(struct orphaning *orphaning, u64 father,
+						  u32 *reaper_tid, struct task_struct **reaper_task)
+{
+	int moved = find_moved(father, true);
+	struct task_struct *task, *parent;
+	struct process reaper;
+
+	if (moved < 0)
+		return false;
+	task = (void *)orphaning->child[moved & (MAX_KEPT - 1)].task;
+	parent = READ(task, real_parent);
+	reaper = probe_process(parent);
+	*reaper_tid = READ(parent, pid);
+	*reaper_task = parent;
+	return reaper.tgid && reaper.tgid == orphaning->predicted.tgid &&
+	       reaper.start_ns == orphaning->predicted.start_ns;
 }
 
 /*
@@ -430,7 +457,7 @@ VERIFIED_ONCE int observe_reaper(u64 father, u32 hook, u32 last)
 	if (!orphaning)
 		return 0;
 	if (!orphaning->observed) {
-		moved = find_moved(father);
+		moved = find_moved(father, false);
 		if (moved >= 0 && read_reaper(&orphaning->child[moved & (MAX_KEPT - 1)], father,
 					      &reaper, &reaper_tid, &reaper_task)) {
 			orphaning->observed = 1;
@@ -442,7 +469,12 @@ VERIFIED_ONCE int observe_reaper(u64 father, u32 hook, u32 last)
 	}
 	if (!last)
 		return 0;
-	if (!orphaning->observed) {
+	if (!orphaning->observed &&
+	    released_to_predicted(orphaning, father, &reaper_tid, &reaper_task)) {
+		mention(reaper_task);
+		emit_reaper(orphaning, &orphaning->predicted, reaper_tid,
+			    orphaning->predicted_reason, hook);
+	} else if (!orphaning->observed) {
 		reaper = (struct process){};
 		emit_reaper(orphaning, &reaper, 0, RTRACE_REASON_UNKNOWN, RTRACE_HOOK_NONE);
 	}
