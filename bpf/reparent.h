@@ -238,7 +238,8 @@ static __always_inline void end_orphaning(u64 father)
 		__sync_fetch_and_add(&orphaning_count, -1);
 }
 
-/* The entry of an exiting thread, a new one if it has none; NULL if there is no room. */
+/* The entry of an exiting thread, a new one if it has none; NULL if there is no room. The thread
+ * itself may be making it on another CPU at this moment: its tid is then still 0. */
 static __always_inline struct orphaning *begin_orphaning(u64 father)
 {
 	struct orphaning *orphaning = find_orphaning(father);
@@ -246,13 +247,15 @@ static __always_inline struct orphaning *begin_orphaning(u64 father)
 	u32 tid = READ(task, pid);
 	u32 zero = 0;
 
-	if (orphaning && orphaning->tid == tid)
+	if (orphaning && (!orphaning->tid || orphaning->tid == tid))
 		return orphaning;
 	if (orphaning) /* left by another task at this address, whose last hook was missed */
 		end_orphaning(father);
 	orphaning = bpf_map_lookup_elem(&no_orphaning, &zero);
-	if (!orphaning || bpf_map_update_elem(&orphanings, &father, orphaning, BPF_NOEXIST))
+	if (!orphaning)
 		return NULL;
+	if (bpf_map_update_elem(&orphanings, &father, orphaning, BPF_NOEXIST))
+		return find_orphaning(father);
 	__sync_fetch_and_add(&orphaning_count, 1);
 	orphaning = find_orphaning(father);
 	if (!orphaning)
@@ -384,15 +387,17 @@ static __always_inline void emit_reaper(struct orphaning *orphaning, struct proc
 	submit_event(event);
 }
 
-/* Remembers one child of those that a reaper got: it may be exiting itself, or soon. */
+/*
+ * Remembers one child of those that a reaper got: it may be exiting itself, or soon. Written before
+ * the flag is read, as the reaper sets the flag before it looks here: one of the two sees the other.
+ */
 static __always_inline void note_adoption(struct task_struct *reaper, struct child *child)
 {
 	u64 address = (u64)reaper;
 
+	bpf_map_update_elem(&adoptions, &address, child, BPF_ANY);
 	if (READ(reaper, flags) & PF_EXITING)
 		expect_missed(address, child->task, child->start_ns);
-	else
-		bpf_map_update_elem(&adoptions, &address, child, BPF_ANY);
 }
 
 /* Which of the children kept of an exiting thread shows that the kernel has moved them, or -1.
