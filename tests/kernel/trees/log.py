@@ -356,9 +356,13 @@ class _Tgids:
         self._starts = {tgid: sorted(brackets) for tgid, brackets in starts.items()}
 
     def find_host(self, record: Record) -> int | None:
-        """The host's number of `record.ppid`; None for a parent outside of the namespace."""
+        """The host's number of `record.ppid`; None for a parent outside of the namespace.
+
+        In the outer namespace 0 is nobody's parent: getppid() answers it when the parent is
+        released between its two reads, of real_parent and of that one's number (kernel/sys.c).
+        """
         if record.pidns == _OUTER:
-            return record.ppid
+            return record.ppid or None
         return self._local.get((record.round, record.pidns, record.ppid))
 
     def find_start(self, tgid: int, at_ns: int) -> tuple[int, int] | None:
