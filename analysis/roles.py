@@ -20,27 +20,6 @@ from analysis.programs import Programs
 
 Ints = npt.NDArray[np.int64]
 
-ROLES = (
-    "init",
-    "dockerd",
-    "containerd-managed",
-    "containerd",
-    "shim-v1",
-    "shim-v2",
-    "shim-start",
-    "runc",
-    "runc-init",
-    "crun",
-    "container-init",
-    "container-process",
-    "docker-client",
-    "ctr",
-    "conmon",
-    "podman",
-    "kubelet",
-    "cri-dockerd",
-    "other",
-)
 SHIMS = ("shim-v1", "shim-v2")
 RUNTIME_CALLS = ("runc", "crun")
 _STAGES = 8  # runc init has three stages, old and new ones within that

@@ -8,7 +8,6 @@
  *                       as pointers that may be followed directly
  * READ(p, a, b, ...)    p->a->b..., for a pointer that did not come from a hook's arguments:
  *                       0 where a pointer on the way is bad
- * READ_INTO(dst, p, f)  copies p->f; 0 on success
  * ENUM_VALUE(type, v)   the running kernel's value of an enum constant, -1 if it has none
  * BIT(p, f)             a bit field of a pointer that may be followed directly
  */
@@ -37,7 +36,6 @@ typedef _Bool bool;
 	int BPF_PROG(name, args)
 
 #define READ(p, fields...) BPF_CORE_READ(p, fields)
-#define READ_INTO(dst, p, field) bpf_core_read(dst, sizeof(*(dst)), &(p)->field)
 #define BIT(p, field) BPF_CORE_READ_BITFIELD(p, field)
 #define BIT_PROBED(p, field) BPF_CORE_READ_BITFIELD_PROBED(p, field)
 #define HAS_FIELD(p, field) bpf_core_field_exists((p)->field)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,10 +13,7 @@ from tests.kernel.trees.comparator import compare
 from tests.kernel.trees.log import How, Trait, TreeLog, read_log
 from tests.kernel.trees.oracle import find_history
 
-pytestmark = [
-    pytest.mark.kernel,
-    pytest.mark.skipif(shutil.which("gcc") is None, reason="missing: gcc (package gcc)"),
-]
+pytestmark = pytest.mark.kernel
 
 ROUNDS = 40
 
