@@ -127,6 +127,10 @@ _SHAPES: Mapping[bytes, Any] = {
         "no_args?": bool,
         "pid?": _U32,
         "layout?": {},
+        "max_bytes?": _U64,
+        "triggers?": [str],
+        "segment?": {"number": range(1, 1 << 32), "began_ns": _U64, "events_before": _U64},
+        "losses?": _PAIRS,
     },
     PROCESSES: {
         "phase": PHASES,
@@ -175,6 +179,8 @@ _FACT_SHAPES: Mapping[str, Any] = {
         "containerd?": str,
     },
     "problem": {"what": str},
+    "clock": {"boot_ns": _U64, "wall_ns": _U64, "monotonic_ns": _U64},
+    "trigger": {"trigger": str, "at_ns": _U64, "tgid": _U32, "start_ns": _U64, "what": str},
 }
 
 JSON_TYPES = frozenset(_SHAPES)
@@ -270,7 +276,8 @@ def _check(value: Any, shape: Any, where: str) -> None:
         case range():
             # bool is an int: True would pass for a tgid.
             if type(value) is not int or value not in shape:
-                raise CaptureError(f"{where} is not an integer from 0 to {shape.stop - 1}")
+                bounds = f"{shape.start} to {shape.stop - 1}"
+                raise CaptureError(f"{where} is not an integer from {bounds}")
         case _:
             if type(value) is not shape:
                 raise CaptureError(f"{where} is not of type {shape.__name__}")

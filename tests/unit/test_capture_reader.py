@@ -226,6 +226,11 @@ def test_unreadable_file(tmp_path: Path) -> None:
         b'{"schema":1,"clock":{"boot_ns":1,"wall_ns":1},"argv":[1]}',
         b'{"schema":1,"clock":{"boot_ns":1,"wall_ns":1},"layout":[]}',
         b'{"schema":1,"clock":{"boot_ns":1,"wall_ns":1},"filter":{"pid":1}}',
+        b'{"schema":1,"clock":{"boot_ns":1,"wall_ns":1},"triggers":"oom"}',
+        b'{"schema":1,"clock":{"boot_ns":1,"wall_ns":1},"losses":[[1]]}',
+        b'{"schema":1,"clock":{"boot_ns":1,"wall_ns":1},"segment":{"number":1}}',
+        b'{"schema":1,"clock":{"boot_ns":1,"wall_ns":1},'
+        b'"segment":{"number":0,"began_ns":1,"events_before":0}}',
         b'\xff{"schema":1,"clock":{"boot_ns":1,"wall_ns":1}}',
     ],
 )
@@ -458,6 +463,10 @@ def test_lies_about_the_stored_length(tmp_path: Path, stored: int) -> None:
         b'{"kind":"container","ts_ns":1,"id":"a","labels":"x"}',
         b'{"kind":"runtime","ts_ns":1,"name":"docker","tgid":4294967296}',
         b'{"kind":"problem","ts_ns":1}',
+        b'{"kind":"clock","ts_ns":1,"boot_ns":1,"wall_ns":2}',
+        b'{"kind":"clock","ts_ns":1,"boot_ns":1,"wall_ns":2,"monotonic_ns":-1}',
+        b'{"kind":"trigger","ts_ns":1,"trigger":"oom","at_ns":1,"tgid":1,"start_ns":1}',
+        b'{"kind":"trigger","ts_ns":1,"trigger":[],"at_ns":1,"tgid":1,"start_ns":1,"what":""}',
         b'{"kind":"x","ts_ns":1,"more":[' + b"[]," * 1_400_000 + b"[]]}",
     ],
     ids=lambda content: repr(content[:60]),
