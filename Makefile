@@ -62,6 +62,10 @@ format: $(STAMP) ## format Python and C in place
 bench: $(STAMP) $(OBJECT) | packages-bench ## what recording costs on this machine (ARGS=... for bench)
 	@$(AS_ROOT) $(VENV)/python -m bench $(ARGS)
 
+.PHONY: soak
+soak: $(STAMP) $(OBJECT) | packages ## an hour of a bounded recording under mixed load (ARGS=... for bench.soak)
+	@$(AS_ROOT) $(VENV)/python -m bench.soak $(ARGS)
+
 # A venv of its own with the wheel in it: the checkout may go. Debian's sudo looks in /usr/local/bin.
 .PHONY: install
 install: | packages-build ## put rtrace where `sudo rtrace` finds it (PREFIX=/usr/local)
