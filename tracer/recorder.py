@@ -21,9 +21,10 @@ from tracer.capture_format import FACT
 from tracer.capture_writer import CaptureWriter
 from tracer.cgroups import naming_controller, read_hierarchies
 from tracer.collector import Collector
+from tracer.confirmation import Confirmation
 from tracer.container_names import find_detail_sighting, may_tell_of_containers
-from tracer.core_engine import CoreEngine
 from tracer.engine import Engine, Settings
+from tracer.engines import open_engine
 from tracer.errors import CaptureError, HostError, RtraceError, UsageError
 from tracer.fact_finder import FactFinder
 from tracer.filters import RecordFilter
@@ -48,6 +49,8 @@ class Options:
         path: the capture to create.
         duration_s: stop by itself after so many seconds.
         command: program to run and to record until it ends.
+        engine: one of tracer.engines.ENGINES.
+        confirmations: hooks to confirm reparents with; None: what this host allows.
         buffer_bytes: size of the events ring.
         no_args: record no arguments of programs.
         argv: rtrace's own command line, for the header.
@@ -60,6 +63,8 @@ class Options:
     record_filter: RecordFilter = field(default_factory=RecordFilter)
     duration_s: float | None = None
     command: Sequence[str] = ()
+    engine: str = "auto"
+    confirmations: Sequence[Confirmation] | None = None
     buffer_bytes: int = 16 << 20
     no_args: bool = False
     force: bool = False
@@ -307,7 +312,8 @@ def record(options: Options) -> Result:
         raise HostError(f"cannot run {options.command[0]}", "there is no such program")
     stop = _Stop()
     with stop.handling():
-        engine = CoreEngine(Settings(options.buffer_bytes, _bpf_config(options)))
+        settings = Settings(options.buffer_bytes, _bpf_config(options))
+        engine = open_engine(options.engine, settings, options.confirmations)
         try:
             writer = CaptureWriter(options.path, _header(options, engine), force=options.force)
             return Recorder(options, engine, writer).run(stop)

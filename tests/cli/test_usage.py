@@ -65,6 +65,7 @@ def test_wrong_usage_is_2_with_a_command_too(tmp_path: Path) -> None:
         ["record", "--pidns=0"],
         ["record", "--pidns=-1"],
         ["record", "--engine=magic"],
+        ["record", "--confirm=prayer"],
         ["report"],
         ["report", "a", "b"],
         ["report", "a", "--format=pdf"],

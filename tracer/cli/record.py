@@ -31,10 +31,16 @@ FAILED = 125  # with a COMMAND, whose own statuses are passed on
 @click.option("--cgroup", metavar="PATH", help="Only this cgroup and those below it.")
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "core"]),
+    type=click.Choice(["auto", "core", "bcc"]),
     default="auto",
     show_default=True,
     help="How the BPF programs are loaded.",
+)
+@click.option(  # which hook confirms reparents: for tests and measurements
+    "--confirm",
+    type=click.Choice(["auto", "fentry", "kprobe", "sched_switch"]),
+    default="auto",
+    hidden=True,
 )
 @click.option(
     "--buffer",
@@ -54,6 +60,7 @@ def record(
     pidns: int | None,
     cgroup: str | None,
     engine: str,
+    confirm: str,
     buffer: int,
     no_args: bool,
     live: bool,
@@ -71,6 +78,7 @@ def record(
     sudo rtrace record --pidns $(pidof -s systemd) --duration 30s
     """
     from tracer import recorder
+    from tracer.confirmation import Confirmation
     from tracer.filters import resolve_filter
     from tracer.live import LiveView
 
@@ -82,6 +90,8 @@ def record(
                 record_filter=resolve_filter(pidns, cgroup),
                 duration_s=duration,
                 command=command,
+                engine=engine,
+                confirmations=None if confirm == "auto" else [Confirmation(confirm)],
                 buffer_bytes=recorder.round_buffer(buffer),
                 no_args=no_args,
                 force=force,
