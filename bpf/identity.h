@@ -26,11 +26,12 @@ static __always_inline struct process probe_process(struct task_struct *task)
 	return process;
 }
 
-/* numbers[level] of a struct pid: the id in the task's own (innermost) pid namespace. */
+/* numbers[level] of a struct pid: the id in the task's own (innermost) pid namespace. 6.1's
+ * verifier adds to a pointer only what has an end: levels have it at 32 (MAX_PID_NS_LEVEL). */
 static __always_inline void probe_upid(struct pid *pid, u32 level, struct upid *upid)
 {
 	void *numbers = (void *)pid + OFFSET(struct pid, numbers);
-	void *entry = numbers + level * bpf_core_type_size(struct upid);
+	void *entry = numbers + (level * bpf_core_type_size(struct upid) & 1023);
 
 	upid->nr = 0;
 	upid->ns = NULL;
