@@ -16,8 +16,8 @@ import pandas as pd
 
 from analysis.columns import History
 from analysis.programs import Programs, follow
-from analysis.runtime_args import HEX_ID
 from analysis.table import Table
+from tracer.runtime_args import HEX_ID
 
 Ints = npt.NDArray[np.int64]
 

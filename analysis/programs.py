@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis import runtime_args
 from analysis.columns import History, objects
 from analysis.identity import identify
-from analysis.runtime_args import OTHER, Program
 from analysis.table import Table
-from tracer import abi
+from tracer import abi, runtime_args
+from tracer.runtime_args import OTHER, Program
 
 Ints = npt.NDArray[np.int64]
 

@@ -17,10 +17,10 @@ from analysis.identity import identify
 from analysis.membership import Membership, find_membership
 from analysis.programs import Programs, find_programs
 from analysis.roles import find_roles, role_at
-from analysis.runtime_args import Program, base_name
 from analysis.signals import SIGKILL, Signal, Signals, name_of
 from analysis.table import Table
 from tracer.abi import COMM_LEN, Type
+from tracer.runtime_args import Program, base_name
 from tracer.text import printable
 
 Ints = npt.NDArray[np.int64]

@@ -10,11 +10,10 @@ import numpy.typing as npt
 
 from analysis.identity import identify
 from analysis.table import Table
-from tracer.abi import Context, Origin, Type
+from tracer.abi import Type
+from tracer.signal_kind import signal_kind
 
 SIGKILL = 9
-# kill(), sigqueue(), tkill(): only for these is the task in whose context it was made the sender.
-_BY_PROCESS = (0, -1, -6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +23,7 @@ class Signal:
     Attributes:
         target, sender: positions in the processes frame; -1 not known. The sender is only the
             task in whose context the kernel made the signal unless ``kind`` is "process".
-        kind: "process" (kill() and its kin), "parent-death", "pid-namespace-end", "kernel"
-            (the kernel by itself), "kernel-call" (kernel code on that task's behalf: cgroup.kill).
+        kind: as `tracer.signal_kind` names it.
         delivered: False: ignored, already pending, or lost.
     """
 
@@ -43,17 +41,6 @@ def name_of(number: int) -> str:
         return signal_module.Signals(number).name
     except ValueError:
         return f"SIGRTMIN+{number - 34}" if 34 <= number <= 64 else f"signal {number}"
-
-
-def _kind(origin: int, si_code: int, context: int) -> str:
-    if origin == Origin.INFO:
-        return "process" if si_code in _BY_PROCESS else "kernel"
-    if context & Context.PDEATH and context & Context.EXITING:
-        return "parent-death"
-    if origin == Origin.PRIV:
-        ending = Context.EXITING | Context.NS_INIT
-        return "pid-namespace-end" if context & ending == ending else "kernel"
-    return "kernel-call"
 
 
 class Signals:
@@ -74,7 +61,7 @@ class Signals:
 
     def _signal(self, row: int, target: int) -> Signal:
         found = self._rows[row]
-        kind = _kind(int(found["origin"]), int(found["si_code"]), int(found["context"]))
+        kind = signal_kind(int(found["origin"]), int(found["si_code"]), int(found["context"]))
         return Signal(
             ts_ns=int(found["ts_ns"]),
             target=target,

@@ -34,10 +34,11 @@ enum rtrace_type {
 /* rtrace_event.flags: of the subject, as the kernel had them at that moment */
 enum rtrace_flag {
 	RTRACE_F_SUBREAPER = 1, /* signal->is_child_subreaper */
-	RTRACE_F_NS_INIT = 2, /* process 1 of its pid namespace */
+	RTRACE_F_NS_INIT = 2, /* process 1 of its pid namespace; EXIT: not of the initial one */
 	RTRACE_F_ZOMBIE = 4, /* REPARENT: the child had exited already */
 	RTRACE_F_MORE = 8, /* REPARENT (last of a walk) and REAPER: there are more children */
 	RTRACE_F_KTHREAD = 16, /* PF_KTHREAD */
+	RTRACE_F_SUBREAPER_CHILD = 32, /* EXIT: the parent is a subreaper */
 };
 
 /* Which rule of find_new_reaper() (kernel/exit.c) applies. */

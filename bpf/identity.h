@@ -56,6 +56,19 @@ static __always_inline void ns_identity(struct task_struct *task, u32 *ns_tgid, 
 	*pidns = READ(upid.ns, ns.inum);
 }
 
+/* Process 1 of a pid namespace other than the initial one. */
+static __always_inline bool is_nested_init(struct task_struct *leader)
+{
+	struct pid *pid = leader->thread_pid;
+	u32 level = pid->level;
+	struct upid upid;
+
+	if (!level)
+		return false;
+	probe_upid(pid, level, &upid);
+	return upid.nr == 1;
+}
+
 /* In two loads, where a probe read would be a call. */
 static __always_inline void copy_comm(char *comm, struct task_struct *task)
 {

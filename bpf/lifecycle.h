@@ -122,6 +122,10 @@ static __always_inline void emit_exit(struct task_struct *task)
 
 	if (flags & RTRACE_F_SUBREAPER)
 		bpf_map_delete_elem(&subreapers, &process);
+	if (BIT(parent->signal, is_child_subreaper))
+		flags |= RTRACE_F_SUBREAPER_CHILD;
+	if (is_nested_init(leader))
+		flags |= RTRACE_F_NS_INIT;
 	if (config.filter != RTRACE_FILTER_NONE)
 		bpf_map_update_elem(&exited, &process, &seen, BPF_ANY);
 	mention(parent);

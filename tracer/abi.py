@@ -50,6 +50,7 @@ class Flag(enum.IntFlag):
     ZOMBIE = 4
     MORE = 8
     KTHREAD = 16
+    SUBREAPER_CHILD = 32
 
 
 class Reason(enum.IntEnum):

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from analysis import runtime_args
 from analysis.model import Capture, open_capture
-from analysis.runtime_args import Program, parse
 from tests import lives
 from tests.lives import CID, Host
 from tests.streams import Proc, Stream
+from tracer import runtime_args
+from tracer.runtime_args import Program, parse
 
 
 def opened(stream: Stream, tmp_path: Path) -> Capture:

@@ -1,0 +1,331 @@
+"""Which events make a bounded recording save itself (`record --trigger`).
+
+Python looks at a few candidates in a batch; what cannot be one is told apart at C speed: a
+byte that all records have at the same place (type, flags, a byte of start_ns) is a strided slice
+of the batch, translated to 0 and 1, and such masks are combined as large integers.
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tracer import abi
+from tracer.abi import Flag, Type
+from tracer.capture_format import EVENT_STRIDE, RING_HEADER_SIZE
+from tracer.errors import UsageError
+from tracer.event_text import exit_text, signal_name
+from tracer.runtime_processes import SHIMS, Key, RuntimeProcess, RuntimeProcesses
+from tracer.signal_kind import signal_kind
+from tracer.text import printable
+
+# Signals that end a process unless it handles them, without those that runtimes get in passing
+# (SIGPIPE, timers) or are asked for reports with (SIGUSR1).
+KILLING = frozenset(
+    (
+        *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGILL, signal.SIGTRAP),
+        *(signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGKILL, signal.SIGSEGV),
+        *(signal.SIGTERM, signal.SIGXCPU, signal.SIGXFSZ, signal.SIGSYS),
+    )
+)
+_DELIVERED = (0, 4)  # TRACE_SIGNAL_DELIVERED, TRACE_SIGNAL_LOSE_INFO
+_TARGETS = (*SHIMS, "dockerd", "containerd", "conmon")
+_ENDS_REMEMBERED = 64
+# Without arguments `dockerd --version` looks like the daemon, but does not live so long.
+_DAEMON_NS = 1_000_000_000
+
+_TYPE = RING_HEADER_SIZE + abi.Event.type.offset
+_FLAGS = RING_HEADER_SIZE + abi.Event.flags.offset
+_START = RING_HEADER_SIZE + abi.Event.start_ns.offset
+_PARENT_START = RING_HEADER_SIZE + abi.Event.payload.offset + abi.Fork.parent_start_ns.offset
+_SUBJECT = struct.Struct("<QI")  # start_ns, tgid
+
+
+class Trigger(enum.StrEnum):
+    """What ``--trigger`` takes."""
+
+    SHIM_EXIT = "shim-exit"
+    DOCKERD_EXIT = "dockerd-exit"
+    CONTAINERD_EXIT = "containerd-exit"
+    OOM = "oom"
+    CONTAINER_EXIT = "container-exit"
+    CONTAINER_FAILED = "container-exit!=0"
+    RUNTIME_KILL = "runtime-kill"
+
+
+def parse_trigger(text: str) -> Trigger:
+    """The trigger of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        return Trigger(text)
+    except ValueError:
+        words = ", ".join(Trigger)
+        raise UsageError(
+            f"cannot wait for {text}", "no such trigger", f"give one of {words}"
+        ) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An event that a trigger waited for.
+
+    Attributes:
+        at_ns: when, CLOCK_BOOTTIME ns.
+        tgid, start_ns: the process that ended or was to end; start_ns is 0 where not known.
+        what: one sentence.
+    """
+
+    trigger: str
+    at_ns: int
+    tgid: int
+    start_ns: int
+    what: str
+
+
+def _table(values: Iterable[int]) -> bytes:
+    """For ``bytes.translate``: 1 for these values, 0 for all others."""
+    table = bytearray(256)
+    for value in values:
+        table[value] = 1
+    return bytes(table)
+
+
+_TELLING = Flag.SUBREAPER | Flag.NS_INIT | Flag.SUBREAPER_CHILD
+_IS_TELLING = _table(flags for flags in range(256) if flags & _TELLING)
+_IS_END = _table((Type.EXIT, Type.SIGNAL))
+_IS_FORK = _table((Type.FORK,))
+_IS_REPARENT = _table((Type.REPARENT,))
+_IS_OOM = _table((Type.OOM,))
+
+
+def _mask(plane: bytes, table: bytes) -> int:
+    """One byte a record, the first one the lowest: 1 where the table says so."""
+    return int.from_bytes(plane.translate(table), "little")
+
+
+def _offsets(mask: int, count: int) -> Iterator[int]:
+    """Where the records of a mask begin in the batch."""
+    if not mask:
+        return
+    marks = mask.to_bytes(count, "little")
+    index = marks.find(1)
+    while index >= 0:
+        yield index * EVENT_STRIDE
+        index = marks.find(1, index + 1)
+
+
+class _StartFilter:
+    """Records with the start_ns of one of some processes at an offset, and few others.
+
+    The low bytes of start_ns are as good as random: one of them is enough for a few processes,
+    more processes take more bytes.
+    """
+
+    def __init__(self, offset: int) -> None:
+        self._offset = offset
+        self._keys: set[Key] = set()
+        self._tables: list[bytes] = []
+
+    def mask(self, batch: bytes, keys: set[Key]) -> int:
+        """Marks the records that may be meant."""
+        if keys != self._keys:
+            self._keys = set(keys)
+            self._tables = self._make_tables()
+        if not self._tables:
+            return 0
+        mask = -1
+        for byte, table in enumerate(self._tables):
+            mask &= _mask(batch[self._offset + byte :: EVENT_STRIDE], table)
+        return mask
+
+    def _make_tables(self) -> list[bytes]:
+        tables: list[bytes] = []
+        passing = 1.0
+        while self._keys and len(tables) < 5 and passing > 1 / 50:
+            shift = 8 * len(tables)
+            tables.append(_table(start_ns >> shift & 0xFF for _, start_ns in self._keys))
+            passing *= tables[-1].count(1) / 256
+        return tables
+
+
+class TriggerWatch:
+    """Finds what triggers wait for. One thread looks at events and details; snapshots may come
+    from another.
+
+    Args:
+        triggers: which to wait for.
+    """
+
+    def __init__(self, triggers: Sequence[Trigger]) -> None:
+        self._triggers = frozenset(triggers)
+        self._processes = RuntimeProcesses()
+        self._lock = threading.Lock()
+        self._unflagged = _StartFilter(_START)
+        self._parents = _StartFilter(_PARENT_START)
+        self._ended: deque[tuple[Key, RuntimeProcess]] = deque(maxlen=_ENDS_REMEMBERED)
+
+    def look_at_process(self, process: Mapping[str, Any]) -> None:
+        """A process that lives: an entry of a PROC chunk (docs/capture-format.md)."""
+        with self._lock:
+            self._processes.add_process(process)
+
+    def look_at_details(self, batch: bytes) -> None:
+        """Details, as ``decode_details`` takes them, before the events of the same drain."""
+        with self._lock:
+            self._processes.add_details(batch)
+
+    def look_at_events(self, batch: bytes) -> list[Hit]:
+        """Events, as they lie in an EVTS chunk; gives what triggers wait for, in order."""
+        count = len(batch) // EVENT_STRIDE
+        types, flags = batch[_TYPE::EVENT_STRIDE], batch[_FLAGS::EVENT_STRIDE]
+        with self._lock:
+            processes = self._processes
+            if processes.parents:
+                forks = _mask(types, _IS_FORK) & self._parents.mask(batch, processes.parents)
+                self._look_at_forks(batch, _offsets(forks, count))
+            ends = self._unflagged.mask(batch, processes.unflagged)
+            if flags != bytes(count):
+                ends |= _mask(flags, _IS_TELLING)
+            if ends:
+                ends &= _mask(types, _IS_END)
+            if Trigger.OOM in self._triggers and Type.OOM in types:
+                ends |= _mask(types, _IS_OOM)
+            found: list[Hit] = []
+            for offset in _offsets(ends, count):
+                found += self._look_at(batch, types, offset)
+            return found
+
+    def _look_at_forks(self, batch: bytes, offsets: Iterator[int]) -> None:
+        for offset in offsets:
+            event = abi.Event.from_buffer_copy(batch, offset + RING_HEADER_SIZE)
+            self._processes.add_fork(
+                (event.tgid, event.start_ns),
+                (event.fork.parent_tgid, event.fork.parent_start_ns),
+                ns_init=bool(event.flags & Flag.NS_INIT),
+            )
+
+    def _look_at(self, batch: bytes, types: bytes, offset: int) -> Iterator[Hit]:
+        start_ns, tgid = _SUBJECT.unpack_from(batch, offset + _START)
+        process = self._processes.find((tgid, start_ns))
+        kind, flags = batch[offset + _TYPE], batch[offset + _FLAGS]
+        if process is None and kind != Type.OOM and not flags & Flag.NS_INIT:
+            return
+        event = abi.Event.from_buffer_copy(batch, offset + RING_HEADER_SIZE)
+        if kind == Type.OOM:
+            yield self._hit(
+                Trigger.OOM, event, f"the OOM killer chose {_name(event.oom.comm, tgid)}"
+            )
+        elif kind == Type.SIGNAL:
+            if process is not None and Trigger.RUNTIME_KILL in self._triggers:
+                yield from self._look_at_signal(event, process)
+        else:
+            yield from self._look_at_exit(event, process)
+            if process is not None:
+                self._end(batch, types, (tgid, start_ns), process)
+
+    def _look_at_exit(self, event: abi.Event, process: RuntimeProcess | None) -> Iterator[Hit]:
+        code = event.exit.exit_code
+        how = f"was {exit_text(code)}" if code & 0x7F else exit_text(code)
+        trigger = self._exit_trigger(event, process) if process is not None else None
+        if trigger in self._triggers and trigger is not None:
+            assert process is not None
+            yield self._hit(trigger, event, f"{process.name} ({event.tgid}) {how}")
+        if self._is_container_init(event, process):
+            who = f"process 1 of a container, {_name(event.exit.comm, event.tgid)},"
+            if code and Trigger.CONTAINER_FAILED in self._triggers:
+                yield self._hit(Trigger.CONTAINER_FAILED, event, f"{who} {how}")
+            elif Trigger.CONTAINER_EXIT in self._triggers:
+                yield self._hit(Trigger.CONTAINER_EXIT, event, f"{who} {how}")
+
+    def _exit_trigger(self, event: abi.Event, process: RuntimeProcess) -> Trigger | None:
+        """What the end of a runtime's process is, by its role."""
+        if process.role in SHIMS:
+            if process.role == "shim-v2" and not process.args_known:
+                # Its `start` and `delete` are children of containerd, a shim never is.
+                parent = self._find((event.exit.parent_tgid, event.exit.parent_start_ns))
+                if parent is not None and parent.role == "containerd":
+                    return None
+            return Trigger.SHIM_EXIT
+        if process.role in ("dockerd", "containerd"):
+            if not process.args_known and event.ts_ns - event.start_ns < _DAEMON_NS:
+                return None
+            return Trigger.DOCKERD_EXIT if process.role == "dockerd" else Trigger.CONTAINERD_EXIT
+        return None
+
+    def _is_container_init(self, event: abi.Event, process: RuntimeProcess | None) -> bool:
+        if event.exit.comm.startswith(b"runc:["):
+            return False  # it never came to run the container's program
+        parent_key = (event.exit.parent_tgid, event.exit.parent_start_ns)
+        if process is not None:
+            if process.container is not None:
+                return True
+            if process.maker is not None:
+                return process.maker != parent_key
+        if not event.flags & Flag.NS_INIT:
+            return False
+        # How it was made is not known: its beginning was lost, or arguments are not recorded.
+        if any(key == (event.tgid, event.start_ns) for key, _ in self._ended):
+            return False  # its second exit event
+        parent = self._find(parent_key)
+        if parent is None:
+            return False
+        makes = parent.program is not None and parent.program.verb != "exec"
+        return parent.role in SHIMS or (parent.role == "conmon" and makes)
+
+    def _look_at_signal(self, event: abi.Event, target: RuntimeProcess) -> Iterator[Hit]:
+        sent = event.signal
+        if sent.signal not in KILLING or sent.result not in _DELIVERED:
+            return
+        if target.role not in _TARGETS:
+            return
+        kind = signal_kind(sent.origin, sent.si_code, sent.context)
+        sender_key = (sent.sender_tgid, sent.sender_start_ns)
+        sender = self._find(sender_key)
+        of_runtime = sender is not None and sender.program is not None
+        if of_runtime and kind in ("process", "parent-death", "kernel-call"):
+            return
+        name = _name(sent.comm, sent.sender_tgid)
+        by = {
+            "process": name,
+            "kernel-call": f"{name}, by a call of the kernel,",
+            "parent-death": f"the kernel, at the death of its parent {name},",
+            "pid-namespace-end": f"the kernel, at the end of the pid namespace of {name},",
+            "kernel": "the kernel",
+        }[kind]
+        what = f"{by} sent {signal_name(sent.signal)} to {target.name} ({event.tgid})"
+        yield self._hit(Trigger.RUNTIME_KILL, event, what)
+
+    def _find(self, key: Key) -> RuntimeProcess | None:
+        """A process that lives or has ended lately."""
+        found = self._processes.find(key)
+        if found is None:
+            found = next((process for ended, process in self._ended if ended == key), None)
+        return found
+
+    def _end(self, batch: bytes, types: bytes, key: Key, process: RuntimeProcess) -> None:
+        self._processes.forget(key)
+        self._ended.append((key, process))
+        if process.role not in SHIMS and process.role != "conmon":
+            return
+        # Process 1 of its container may have no flag any more that its end could be found by.
+        for offset in _offsets(_mask(types, _IS_REPARENT), len(types)):
+            event = abi.Event.from_buffer_copy(batch, offset + RING_HEADER_SIZE)
+            if (event.reparent.parent_tgid, event.reparent.parent_start_ns) == key:
+                self._processes.orphaned((event.tgid, event.start_ns))
+
+    @staticmethod
+    def _hit(trigger: Trigger, event: abi.Event, what: str) -> Hit:
+        return Hit(trigger.value, event.ts_ns, event.tgid, event.start_ns, what)
+
+
+def _name(comm: bytes, tgid: int) -> str:
+    return f"{printable(comm) or '-'} ({tgid})"
