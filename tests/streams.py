@@ -233,12 +233,15 @@ class Stream:
     def exit(self, process: Proc, status: int = 0, *, signal: int = 0, **fields: Any) -> int:
         """EXIT alone: by ``exit(status)`` or by ``signal``. ``tid`` is the last thread's."""
         process.exit_code = fields.get("exit_code", signal or status << 8)
+        flags = process.flags & ~Flag.ZOMBIE
+        if process.parent is not None and process.parent.subreaper:
+            flags |= Flag.SUBREAPER_CHILD
         values = {
             **_parent(process),
             "exit_code": process.exit_code,
             "group_exit": 1,
             "comm": process.comm,
-            "flags": process.flags & ~Flag.ZOMBIE,
+            "flags": flags,
         }
         return self.event(Type.EXIT, process, **values | fields)
 

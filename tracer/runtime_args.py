@@ -68,9 +68,10 @@ _DOCKER_TAKES = _words(
     "start stop restart kill rm exec pause unpause attach wait update rename logs"
 )
 _CTR_VALUES = _words("-a --address -n --namespace --timeout --connect-timeout")
-_CONTAINERD_VALUES = _words("config c log-level l address a root state")
-# What makes a daemon's program print something and end.
-_ASKS = frozenset(("-v", "--version", "-version", "-h", "--help", "-help", "--validate"))
+# What makes a daemon's program do something short, and end: `containerd config dump`; `containerd
+# publish`, which shims run for each event.
+_DAEMON_ASKS = _words("-v --version -version -h --help -help --validate")
+_CONTAINERD_VERBS = _words("config publish oci-hook help h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,22 +184,15 @@ def _split(
     return flags, words
 
 
-def _dashed(names: frozenset[str]) -> frozenset[str]:
-    """Flags as Go's flag package takes them, with one dash or two."""
-    return frozenset(dash + name for name in names for dash in ("-", "--"))
-
-
 def _daemon(kind: str, args: Sequence[str]) -> Program:
-    asked = next((arg for arg in args if arg in _ASKS), None)
-    if asked is None and kind == "containerd":
-        # `containerd config dump`; `containerd publish`, which shims run for each event
-        _, words = _split(args, _dashed(_CONTAINERD_VALUES), first=True)
-        asked = words[0] if words else None
-    return Program(kind) if asked is None else Program("other", asked)
+    short = _DAEMON_ASKS | (_CONTAINERD_VERBS if kind == "containerd" else frozenset())
+    verb = next((arg for arg in args if arg in short), None)
+    return Program(kind) if verb is None else Program("other", verb)
 
 
 def _shim(kind: str, args: Sequence[str]) -> Program:
-    raw, words = _split(args, _dashed(_SHIM_VALUES))
+    values = frozenset(dash + name for name in _SHIM_VALUES for dash in ("-", "--"))
+    raw, words = _split(args, values)
     flags = {name.lstrip("-"): value for name, value in raw.items()}
     namespace = flags.get("namespace") or None
     if kind == "shim-v1":

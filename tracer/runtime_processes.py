@@ -20,12 +20,10 @@ Key = tuple[int, int]  # tgid, start_ns
 
 SHIMS = ("shim-v1", "shim-v2")
 _MAKING_VERBS = ("create", "run", "restore")
-# These mark themselves as subreapers, and an exit says that of its process.
-_SUBREAPERS = ("containerd", "shim-v1")
 # What an exec's detail holds where the program is of interest; see `may_tell_of_containers`.
 _NEEDLES = (b"/docker", b"/containerd", b"/runc", b"/crun", b"/conmon", b"/podman")
 _DETAIL = struct.Struct("<QQIIHHHHH")
-_CONTAINER = re.compile(r"^.*[0-9a-f]{64}(?![0-9a-f])[^/\n]*", re.MULTILINE)
+_CONTAINER = re.compile(r"^.*[/:-][0-9a-f]{64}(?![0-9a-f])[^/\n]*", re.MULTILINE)
 _STARTS_KEPT = 2  # of one tgid: an exit may be looked at after its successor's exec
 
 
@@ -66,6 +64,9 @@ class RuntimeProcesses:
         self._eldest: dict[str, Key] = {}
         self.unflagged: set[Key] = set()
         self.parents: set[Key] = set()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_tgid.values()))
 
     def find(self, key: Key) -> RuntimeProcess | None:
         """The process, if it is known."""
@@ -116,10 +117,12 @@ class RuntimeProcesses:
         if not ns_init:
             self.unflagged.add(key)
 
-    def orphaned(self, key: Key) -> None:
-        """The process has lost the subreaper that it was a child of."""
-        if self.find(key) is not None:
-            self.unflagged.add(key)
+    def orphaned(self, key: Key) -> bool:
+        """The process has lost the subreaper that it was a child of; False if it is not known."""
+        if self.find(key) is None:
+            return False
+        self.unflagged.add(key)
+        return True
 
     def _entry(self, key: Key) -> RuntimeProcess:
         starts = self._by_tgid.setdefault(key[0], {})
@@ -140,8 +143,11 @@ class RuntimeProcesses:
         process = self._entry(key)
         process.program, process.name = program, base_name(exe)
         process.args_known = bool(args[1:]) or (kind in ("dockerd", "containerd") and bool(args))
-        is_runc_shim = program.role == "shim-v2" and "-runc-" in process.name
-        if program.role not in _SUBREAPERS and not is_runc_shim:
+        # runc's shims are subreapers, which an event says of its process; kata's are not.
+        is_subreaper = program.role == "shim-v1" or (
+            program.role == "shim-v2" and "-runc-" in process.name
+        )
+        if not is_subreaper:
             self.unflagged.add(key)
         makes = program.role in ("runc", "crun") and program.verb in _MAKING_VERBS
         if makes or program.role == "conmon":
@@ -150,9 +156,10 @@ class RuntimeProcesses:
             self.parents.discard(key)
 
     def _add_eldest(self, key: Key, cgroups: str) -> None:
-        """The eldest process in a container's cgroup is its process 1."""
+        """The eldest process in a container's cgroup is its process 1 (but a runtime's own)."""
         found = _CONTAINER.search(cgroups)
-        if found is None or "conmon" in found[0].rpartition("/")[2]:
+        process = self.find(key)
+        if found is None or (process is not None and process.role in (*SHIMS, "conmon")):
             return
         before = self._eldest.get(found[0])
         if before is not None:

@@ -172,6 +172,13 @@ class TriggerWatch:
         self._unflagged = _StartFilter(_START)
         self._parents = _StartFilter(_PARENT_START)
         self._ended: deque[tuple[Key, RuntimeProcess]] = deque(maxlen=_ENDS_REMEMBERED)
+        self._bereft: set[Key] = set()  # shims that have ended
+
+    @property
+    def known(self) -> int:
+        """How many processes it keeps an eye on."""
+        with self._lock:
+            return len(self._processes)
 
     def look_at_process(self, process: Mapping[str, Any]) -> None:
         """A process that lives: an entry of a PROC chunk (docs/capture-format.md)."""
@@ -201,7 +208,13 @@ class TriggerWatch:
                 ends |= _mask(types, _IS_OOM)
             found: list[Hit] = []
             for offset in _offsets(ends, count):
-                found += self._look_at(batch, types, offset)
+                found += self._look_at(batch, offset)
+            orphans = self._find_orphans(batch, types)
+            if orphans:
+                ends = _mask(types, _IS_END) & _StartFilter(_START).mask(batch, orphans)
+                for offset in _offsets(ends, count):
+                    found += self._look_at(batch, offset)
+                found.sort(key=lambda hit: hit.at_ns)
             return found
 
     def _look_at_forks(self, batch: bytes, offsets: Iterator[int]) -> None:
@@ -213,7 +226,7 @@ class TriggerWatch:
                 ns_init=bool(event.flags & Flag.NS_INIT),
             )
 
-    def _look_at(self, batch: bytes, types: bytes, offset: int) -> Iterator[Hit]:
+    def _look_at(self, batch: bytes, offset: int) -> Iterator[Hit]:
         start_ns, tgid = _SUBJECT.unpack_from(batch, offset + _START)
         process = self._processes.find((tgid, start_ns))
         kind, flags = batch[offset + _TYPE], batch[offset + _FLAGS]
@@ -230,7 +243,7 @@ class TriggerWatch:
         else:
             yield from self._look_at_exit(event, process)
             if process is not None:
-                self._end(batch, types, (tgid, start_ns), process)
+                self._end((tgid, start_ns), process)
 
     def _look_at_exit(self, event: abi.Event, process: RuntimeProcess | None) -> Iterator[Hit]:
         code = event.exit.exit_code
@@ -311,16 +324,25 @@ class TriggerWatch:
             found = next((process for ended, process in self._ended if ended == key), None)
         return found
 
-    def _end(self, batch: bytes, types: bytes, key: Key, process: RuntimeProcess) -> None:
+    def _end(self, key: Key, process: RuntimeProcess) -> None:
         self._processes.forget(key)
         self._ended.append((key, process))
-        if process.role not in SHIMS and process.role != "conmon":
-            return
-        # Process 1 of its container may have no flag any more that its end could be found by.
-        for offset in _offsets(_mask(types, _IS_REPARENT), len(types)):
-            event = abi.Event.from_buffer_copy(batch, offset + RING_HEADER_SIZE)
-            if (event.reparent.parent_tgid, event.reparent.parent_start_ns) == key:
-                self._processes.orphaned((event.tgid, event.start_ns))
+        if process.role in SHIMS or process.role == "conmon":
+            self._bereft.add(key)
+
+    def _find_orphans(self, batch: bytes, types: bytes) -> set[Key]:
+        """Processes 1 of containers whose shim has just ended: they are no subreaper's children
+        any more, so flags may not show their end."""
+        orphans: set[Key] = set()
+        if self._bereft:
+            for offset in _offsets(_mask(types, _IS_REPARENT), len(types)):
+                event = abi.Event.from_buffer_copy(batch, offset + RING_HEADER_SIZE)
+                key = (event.tgid, event.start_ns)
+                parent = (event.reparent.parent_tgid, event.reparent.parent_start_ns)
+                if parent in self._bereft and self._processes.orphaned(key):
+                    orphans.add(key)
+            self._bereft.clear()
+        return orphans
 
     @staticmethod
     def _hit(trigger: Trigger, event: abi.Event, what: str) -> Hit:
