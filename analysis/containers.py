@@ -15,6 +15,9 @@ from analysis.roles import RUNTIME_CALLS, SHIMS
 from analysis.runs import PHASES, Call, Container, Run
 from analysis.scene import Scene
 
+# What process 1 runs until it executes the workload.
+_RUNTIME_STEPS = ("runc-init", "runc", "crun")
+
 
 def find_containers(scene: Scene) -> list[Container]:
     """Containers of a capture in the order of their first sign, those older than it first."""
@@ -45,18 +48,18 @@ def _find_runs(scene: Scene, known: Known) -> list[Run]:
     runs = []
     for call in calls:
         if call.verb in MAKERS[:3]:
-            before = scene.exec_ns(call.pos) is None
+            before = scene.is_older(call.pos)
             runs.append(Run(create=call, init=_made_init(scene, call), before=before))
     taken = {run.init for run in runs}
     for pos in members:
         if roles[pos] == "container-init" and pos not in taken:
-            runs.append(Run(init=pos, before=scene.born_ns(pos) is None))
+            runs.append(Run(init=pos, before=scene.is_older(pos)))
     for run in runs:
         _find_shim(scene, run, servants)
     shims = {run.shim for run in runs}
     for pos in servants:
         if roles[pos] in SHIMS and pos not in shims:
-            runs.append(Run(shim=pos, before=scene.born_ns(pos) is None))
+            runs.append(Run(shim=pos, before=scene.is_older(pos)))
     for run in runs:
         run.phases = dict.fromkeys(PHASES)
         run.phases["create_ns"] = scene.exec_ns(run.create.pos) if run.create else None
@@ -161,19 +164,27 @@ def _fill(scene: Scene, container: Container, run: Run) -> None:
     for adoption in scene.adoptions_of(run.init):
         if run.create is not None and adoption.old == run.create.pos:
             phases["adoption_ns"] = adoption.ts_ns
-    for row in workload_rows(scene, run.init):
-        phases["workload_ns"] = int(scene.programs.from_ns[row])
-        break
+    rows = workload_rows(scene, run.init)
+    if rows and not _worked(scene, run.init):
+        phases["workload_ns"] = int(scene.programs.from_ns[rows[0]])
+
+
+def _worked(scene: Scene, init: int) -> bool:
+    """Process 1 may have run the workload before the first exec that was recorded."""
+    programs = scene.programs
+    rows = programs.rows(init)
+    if len(rows) and not programs.executed[rows[0]]:
+        return programs.of_row(rows[0]).role not in _RUNTIME_STEPS
+    return scene.born_ns(init) is None
 
 
 def workload_rows(scene: Scene, init: int) -> list[int]:
-    """Execs of process 1 in the recording that are not runc's own (rows of the programs)."""
+    """Execs of process 1 that were recorded and are not runc's own (rows of the programs)."""
     programs = scene.programs
     return [
         row
         for row in programs.rows(init)
-        if programs.of_row(row).role not in ("runc-init", "runc", "crun")
-        and programs.from_ns[row] >= 0
+        if programs.of_row(row).role not in _RUNTIME_STEPS and programs.executed[row]
     ]
 
 

@@ -13,6 +13,7 @@ from analysis.hops import CONFIRMED, Groups
 from analysis.identity import Codes, Identities
 from analysis.observations import Times
 from analysis.table import Table
+from analysis.unseen import find_ends
 from tracer.abi import Type
 
 Ints = npt.NDArray[np.int64]
@@ -24,7 +25,8 @@ class Lives:
     """One row a process; times in ns, -1 where not known.
 
     Attributes:
-        birth, exit, reap: as in ``df_processes``.
+        birth: as in ``df_processes``. exit, reap: likewise, or by when it had exited and was
+            released, as `unseen.find_ends` tells.
         began, left: when the first and the last of its threads that had children left them to
             somebody else; its exit if that is all that is known.
         heir, heir_reason: who got them, and by which rule; -1 and 0 not known.
@@ -58,7 +60,7 @@ class Lives:
 
     def is_alive(self, process: npt.NDArray[Any], time: Times) -> Bools:
         """Whether it had not exited at that time, as far as is known."""
-        end = np.where(self.exit[process] >= 0, self.exit[process], self.reap[process])
+        end = self.exit[process]
         alive: Bools = (end < 0) | (end > time)
         return alive
 
@@ -94,16 +96,19 @@ def find_lives(
     processes: pd.DataFrame,
     groups: Groups,
     births: Times,
-    exits: Times,
     parent: Codes,
 ) -> Lives:
     """Gather the above.
 
     Args:
-        births, exits: times of each process, -1 if not known.
+        births: of each process, -1 if not known.
         parent: last known parent of each process.
     """
     count = len(who)
+    exits = processes["exit_ns"].to_numpy(np.int64, na_value=-1)
+    gone, released = find_ends(
+        table, who, exits, processes["reap_ns"].to_numpy(np.int64, na_value=-1)
+    )
     heir = np.full(count, -1, np.int32)
     # Zeros that nobody writes to cost no memory: most processes have no children to leave.
     heir_sure, heir_until = np.zeros(count, bool), np.zeros(count, np.int64)
@@ -137,14 +142,15 @@ def find_lives(
     # The exit event may be lost; that children were given away says as much.
     sure = np.flatnonzero(groups.certainty[given] == CONFIRMED)
     old, times = old[sure], groups.time[given[sure]]
-    left = exits.copy() if len(old) else exits
+    left = exits.copy()
     np.maximum.at(left, old, times)
+    left = np.where(left >= 0, left, gone)
     began = left.copy() if len(old) else left
     np.minimum.at(began, old, times)
     return Lives(
         birth=births,
-        exit=exits,
-        reap=processes["reap_ns"].to_numpy(np.int64, na_value=-1),
+        exit=np.where(exits >= 0, exits, gone),
+        reap=released,
         left=left,
         began=began,
         heir=heir,

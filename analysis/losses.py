@@ -25,7 +25,10 @@ COLUMNS = ("from_ns", "to_ns", "cpu", "events", "details")
 
 
 def windows(
-    arrays: Iterable[Array], details: pd.DataFrame, totals: list[tuple[int, list[Any]]]
+    arrays: Iterable[Array],
+    details: pd.DataFrame,
+    totals: list[tuple[int, list[Any]]],
+    baseline: list[Any],
 ) -> pd.DataFrame:
     """Windows of lost events and details, by from_ns.
 
@@ -33,15 +36,17 @@ def windows(
         arrays: all events, with fields ts_ns, cpu, cpu_lost.
         details: details, with columns ts_ns, cpu, cpu_lost.
         totals: (ts_ns, per CPU [events, details]) of LOSS chunks and trailer.
+        baseline: per CPU [events, details] lost before the capture began: no loss of it.
 
     Columns: from_ns, to_ns, cpu, and how many events and details were lost (one is 0).
     """
     rows: list[tuple[int, int, int, int, int]] = []
     known = list(arrays)
     for position in (0, 1):
+        before = dict(_counts(baseline, position))
         if position == 0:
-            marks = [(int64(a["ts_ns"]), a["cpu"], a["cpu_lost"]) for a in known if _lossy(a)]
-            if marks or any(_counts(cpus, 0) for _, cpus in totals):
+            marks = []
+            if any(map(_lossy, known)) or any(_counts(cpus, 0) for _, cpus in totals):
                 marks = [(int64(a["ts_ns"]), a["cpu"], a["cpu_lost"]) for a in known]
         else:
             marks = [
@@ -51,7 +56,7 @@ def windows(
                     details["cpu_lost"].to_numpy(),
                 )
             ]
-        for begin, end, cpu, count in _windows(marks, totals, position):
+        for begin, end, cpu, count in _windows(marks, totals, position, before):
             lost = (count, 0) if position == 0 else (0, count)
             rows.append((begin, min(end, MAX), cpu, *lost))
     rows.sort()
@@ -99,30 +104,35 @@ def _counts(cpus: list[Any], position: int) -> list[tuple[int, int]]:
 
 
 def _windows(
-    marks: list[tuple[Array, Array, Array]], totals: list[tuple[int, list[Any]]], position: int
+    marks: list[tuple[Array, Array, Array]],
+    totals: list[tuple[int, list[Any]]],
+    position: int,
+    before: dict[int, int],
 ) -> list[tuple[int, int, int, int]]:
     """(from_ns, to_ns, cpu, lost) of one ring."""
     found: list[tuple[int, int, int, int]] = []
-    last: dict[int, tuple[int, int]] = {}  # cpu -> (time up to which it is known, lost so far)
+    # cpu -> (time up to which it is known, lost so far)
+    last = {cpu: (0, count) for cpu, count in before.items()}
     if marks:
         ts = np.concatenate([m[0] for m in marks])
         cpu = np.concatenate([m[1] for m in marks]).astype(np.int64)
         lost = np.concatenate([m[2] for m in marks]).astype(np.int64)
         if len(ts):
-            found, last = _steps(ts, cpu, lost)
+            found = _steps(ts, cpu, lost, last)
     for ts_ns, cpus in sorted(totals, key=lambda total: total[0]):
         for number, total in _counts(cpus, position):
-            since, before = last.get(number, (0, 0))
+            since, known = last.get(number, (0, 0))
             # cpu_lost is 32 bits wide and would wrap; a smaller total is an older chunk.
-            if total > before:
-                found.append((since, max(ts_ns, since) + SLACK_NS, number, total - before))
+            if total > known:
+                found.append((since, max(ts_ns, since) + SLACK_NS, number, total - known))
                 last[number] = (max(ts_ns - SLACK_NS, since), total)
     return found
 
 
 def _steps(
-    ts: Array, cpu: Array, lost: Array
-) -> tuple[list[tuple[int, int, int, int]], dict[int, tuple[int, int]]]:
+    ts: Array, cpu: Array, lost: Array, last: dict[int, tuple[int, int]]
+) -> list[tuple[int, int, int, int]]:
+    """Windows that the events show; brings ``last`` up to date."""
     order = np.lexsort((ts, lost, cpu))
     ts, cpu, lost = ts[order], cpu[order], lost[order]
     new = np.ones(len(ts), bool)
@@ -131,11 +141,12 @@ def _steps(
     first, final = ts[heads], np.maximum.reduceat(ts, heads)
     cpus, counts = cpu[heads], lost[heads]
     found = []
-    last: dict[int, tuple[int, int]] = {}
     rows = zip(first.tolist(), final.tolist(), cpus.tolist(), counts.tolist(), strict=True)
     for begin, end, number, count in rows:
-        since, before = last.get(number, (0, 0))
-        if count > before:
-            found.append((min(since, begin), begin + SLACK_NS, number, count - before))
+        since, known = last.get(number, (0, 0))
+        if count > known:
+            found.append((min(since, begin), begin + SLACK_NS, number, count - known))
+        # A count below that of the beginning: the event was in the ring then already, and what
+        # was lost behind it was lost in this capture.
         last[number] = (max(end - SLACK_NS, since), count)
-    return found, last
+    return found

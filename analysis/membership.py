@@ -15,7 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.columns import History
-from analysis.programs import Programs, follow
+from analysis.execs import follow
+from analysis.programs import Programs
 from analysis.table import Table
 from tracer.runtime_args import HEX_ID
 

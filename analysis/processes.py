@@ -12,6 +12,7 @@ from analysis.columns import frame, int64, nullable, texts
 from analysis.identity import Identities, identify
 from analysis.images import df_images
 from analysis.table import Table
+from analysis.unseen import find_ends
 from tracer.abi import Flag, Type
 
 Array = npt.NDArray[Any]
@@ -38,12 +39,13 @@ def df_processes(table: Table) -> pd.DataFrame:
         comm: last one known; "" if none is.
         filename, args, cgroup, cgroup_v1: as in `analysis.images.df_images`; None or () if
             not known.
-        fork_ns: birth; NA if it was born before the recording, or the event was lost.
+        fork_ns: birth; NA if it was born before what is kept, or the event was lost.
         seen_ns: first time that anything was heard of it.
         exit_ns, exit_code, exit_status, exit_signal: NA if it was not seen exiting;
             exit_code is what wait() reports, the others are decoded from it.
         core: bool, dumped core.
         reap_ns: when it was released after wait(); up to ~15 ms late.
+        gone_ns: by when it had ended, if its exit was not seen (`unseen.find_ends`).
         forker: id of the process that called clone(), None if not known.
         subreaper_ns: first time it was seen with PR_SET_CHILD_SUBREAPER.
         stub: bool, known only because other events refer to it.
@@ -65,6 +67,7 @@ def df_processes(table: Table) -> pd.DataFrame:
     ns_tgid, pidns = _namespace(table, who)
     flags, subreaper_ns = _flags(table, who)
     images = df_images(table, who)
+    gone_ns, _ = find_ends(table, who, exit_ns, reap_ns)
     data: dict[str, Any] = {
         "tgid": who.tgid,
         "start_ns": who.start_ns,
@@ -83,6 +86,7 @@ def df_processes(table: Table) -> pd.DataFrame:
         "exit_signal": nullable(code & 0x7F, ended, np.int16),
         "core": code & 0x80 != 0,
         "reap_ns": nullable(reap_ns, reap_ns >= 0),
+        "gone_ns": nullable(gone_ns, gone_ns >= 0),
         "forker": who.names(forker),
         "subreaper_ns": nullable(subreaper_ns, subreaper_ns < LATEST),
         "stub": _stub(table, who),

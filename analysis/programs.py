@@ -13,27 +13,23 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.columns import History, objects
-from analysis.identity import identify
+from analysis.columns import objects
+from analysis.execs import find_execs
 from analysis.table import Table
-from tracer import abi, runtime_args
+from tracer import runtime_args
 from tracer.runtime_args import OTHER, Program
 
 Ints = npt.NDArray[np.int64]
-
-# A chain of links this many doublings long has more members than a capture has processes; a
-# forged capture may hold circles.
-_DOUBLINGS = 40
-_COLUMNS = ["pos", "from_ns", "filename", "args"]
 
 
 @dataclass
 class Programs:
     """Programs over time. A process is a position in the processes frame here, a program a row:
-    one for each exec and each process of the start snapshot, sorted by process, then time.
+    one for each exec, and for what only /proc showed, sorted by process, then time.
 
     Attributes:
         pos: by row, the process. from_ns: boot time of the exec; -1: before the recording.
+        executed: by row, the exec was recorded; else /proc showed the program, from_ns or later.
         filename, args: by row; "" and () where not known.
         role: by row, role of the program alone.
         parsed: by row, what the command line says; only rows of known runtimes.
@@ -44,6 +40,7 @@ class Programs:
 
     pos: Ints
     from_ns: Ints
+    executed: npt.NDArray[np.bool_]
     filename: npt.NDArray[Any]
     args: npt.NDArray[Any]
     role: npt.NDArray[Any]
@@ -93,92 +90,33 @@ class Programs:
         return np.flatnonzero(result).astype(np.int64)
 
 
-def follow(link: Ints) -> Ints:
-    """Ends of chains: ``link[i]`` is the next one, an end links to itself or is -1 - something.
-
-    Takes log2 of the longest chain steps. In a circle the result is some member of it.
-    """
-    for _ in range(_DOUBLINGS):
-        inside = link >= 0
-        ahead = link.copy()
-        ahead[inside] = link[link[inside]]
-        if bool(np.array_equal(ahead, link)):
-            break
-        link = ahead
-    return link
-
-
 def find_programs(table: Table, processes: pd.DataFrame) -> Programs:
     """Programs of all processes.
 
     Args:
         processes: as `df_processes` gives it (index id; tgid, start_ns, fork_ns, forker).
     """
-    frame = _frame(table)
+    execs = find_execs(table)
     forker = processes.index.get_indexer(pd.Index(processes["forker"])).astype(np.int64)
     forker[processes["forker"].isna().to_numpy(bool)] = -1
-    pos, from_ns = frame["pos"].to_numpy(np.int64), frame["from_ns"].to_numpy(np.int64)
-    fork_ns = processes["fork_ns"].fillna(-1).to_numpy(np.int64).astype(np.int64)
-    birth = _birth(pos, from_ns, forker, fork_ns)
-    last = birth.copy()
-    last[pos] = np.arange(len(frame))  # the last assignment of a position stays
+    last = execs.birth.copy()
+    last[execs.pos] = np.arange(len(execs.pos))  # the last assignment of a position stays
+    filename = execs.filename.copy()
+    filename[pd.isna(filename)] = ""
     programs = Programs(
-        pos=pos,
-        from_ns=from_ns,
-        filename=frame["filename"].to_numpy(object),
-        args=frame["args"].to_numpy(object),
-        role=objects(["other"] * len(frame)),
-        birth=birth,
+        pos=execs.pos,
+        from_ns=execs.from_ns,
+        executed=execs.executed,
+        filename=filename,
+        args=execs.args,
+        role=objects(["other"] * len(execs.pos)),
+        birth=execs.birth,
         last=last,
         forker=forker,
-        fork_ns=fork_ns,
+        fork_ns=processes["fork_ns"].fillna(-1).to_numpy(np.int64).astype(np.int64),
     )
     _classify(programs)
     return programs
-
-
-def _frame(table: Table) -> pd.DataFrame:
-    who = identify(table)
-    events = table.of(abi.Type.EXEC)
-    execs = pd.DataFrame(
-        {"pos": who.of(abi.Type.EXEC).astype(np.int64), "from_ns": events["ts_ns"].astype(np.int64)}
-    )
-    details = table.details.rename(columns={"ts_ns": "from_ns"})
-    details = details.assign(pos=who.of("details").astype(np.int64) if len(details) else 0)
-    details = details[details["type"].to_numpy(object) == "EXEC"][_COLUMNS]
-    # Outer: of an exec either the event or its detail may be lost.
-    execs = execs.merge(details.drop_duplicates(["pos", "from_ns"]), "outer", ["pos", "from_ns"])
-    procs = table.procs.rename(columns={"exe": "filename"})
-    procs = procs.assign(pos=who.of("procs").astype(np.int64) if len(procs) else 0, from_ns=-1)
-    phase = procs["phase"].to_numpy(object)
-    start, end = procs[phase == "start"][_COLUMNS], procs[phase == "end"]
-    # The end snapshot tells what a process ran only where nothing else does: its exec was lost.
-    known = np.concatenate([start["pos"].to_numpy(np.int64), execs["pos"].to_numpy(np.int64)])
-    end = end[~end["pos"].isin(known)].assign(from_ns=lambda rows: rows["start_ns"])[_COLUMNS]
-    parts = [part for part in (start.drop_duplicates("pos"), execs, end) if len(part)]
-    found = pd.concat(parts, ignore_index=True) if parts else start
-    found = found[found["pos"] >= 0].sort_values(["pos", "from_ns"], kind="stable")
-    names, args = found["filename"].to_numpy(object), found["args"].to_numpy(object)
-    return pd.DataFrame(
-        {
-            "pos": found["pos"].to_numpy(np.int64),
-            "from_ns": found["from_ns"].to_numpy(np.int64),
-            "filename": objects([name if isinstance(name, str) else "" for name in names]),
-            "args": objects([value if isinstance(value, tuple) else () for value in args]),
-        }
-    )
-
-
-def _birth(pos: Ints, from_ns: Ints, forker: Ints, fork_ns: Ints) -> Ints:
-    """Row that each process was born with: what its forker ran at the fork, which may itself
-    have been born with it."""
-    asked = np.flatnonzero((forker >= 0) & (fork_ns >= 0))
-    found = History(pos, from_ns).before(forker[asked], fork_ns[asked])
-    # Links: a known row r is the end -2 - r; -1 is unknown; else the forker's own birth.
-    link = np.full(len(forker), -1, np.int64)
-    link[asked] = np.where(found >= 0, -2 - found, forker[asked])
-    ends = follow(link)
-    return np.where(ends <= -2, -2 - ends, -1)
 
 
 def _classify(programs: Programs) -> None:

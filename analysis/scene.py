@@ -19,6 +19,7 @@ from analysis.programs import Programs, find_programs
 from analysis.roles import find_roles, role_at
 from analysis.signals import SIGKILL, Signal, Signals, name_of
 from analysis.table import Table
+from analysis.unseen import find_lost_births
 from tracer.abi import COMM_LEN, Type
 from tracer.runtime_args import Program, base_name
 from tracer.text import printable
@@ -35,6 +36,7 @@ class End:
         how: "exited", "killed", "running" (alive in the snapshot at the end), "not-seen" (no
             end was seen, and no snapshot shows it alive).
         ts_ns: when; None if it did not end, or only its reaping was seen.
+        gone_ns: by when it had ended, where the end itself was not seen; None: not known.
         status: of exit(); None if killed. signal: that killed it; None if it exited.
         by: the fatal signal, None if it was not recorded.
         oom: the kernel had chosen it as an OOM victim.
@@ -47,6 +49,7 @@ class End:
     core: bool = False
     by: Signal | None = None
     oom: bool = False
+    gone_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Scene:
         self.fork_ns = _times(processes["fork_ns"])
         self.exit_ns = _times(processes["exit_ns"])
         self.reap_ns = _times(processes["reap_ns"])
+        self.gone_ns = _times(processes["gone_ns"])
         self._exit_code = _times(processes["exit_code"])
         self.pidns = _times(processes["pidns"])
         self._index_parents()
@@ -198,12 +202,11 @@ class Scene:
         return role_at(self.programs, self.roles, pos, ts_ns)
 
     def exec_ns(self, pos: int) -> int | None:
-        """Time of a process's last exec; None if there was none in the recording."""
+        """Time of a process's last exec; None if none was recorded."""
         row = int(self.programs.last[pos])
-        if row not in self.programs.rows(pos):
+        if row not in self.programs.rows(pos) or not self.programs.executed[row]:
             return None
-        from_ns = int(self.programs.from_ns[row])
-        return from_ns if from_ns >= 0 else None
+        return int(self.programs.from_ns[row])
 
     def args(self, pos: int) -> tuple[str, ...]:
         row = int(self.programs.last[pos])
@@ -215,10 +218,20 @@ class Scene:
         found = int(self.fork_ns[pos])
         return found if found >= 0 else None
 
+    def is_older(self, pos: int) -> bool:
+        """It began before what is kept."""
+        return self.fork_ns[pos] < 0 and not self._lost_birth[pos]
+
+    @cached_property
+    def _lost_birth(self) -> npt.NDArray[np.bool_]:
+        return find_lost_births(self.table, self.start_ns, self.fork_ns >= 0)
+
     def alive_at(self, pos: int, ts_ns: int) -> bool:
         """Alive as far as is known: nothing says that it was not yet born or had ended."""
-        fork_ns, exit_ns = int(self.fork_ns[pos]), int(self.exit_ns[pos])
-        return fork_ns <= ts_ns and (exit_ns < 0 or exit_ns >= ts_ns)
+        begin, end = int(self.fork_ns[pos]), int(self.exit_ns[pos])
+        begin = int(self.start_ns[pos]) if begin < 0 and self._lost_birth[pos] else begin
+        end = int(self.gone_ns[pos]) if end < 0 else end
+        return begin <= ts_ns and (end < 0 or end >= ts_ns)
 
     def positions(self, *roles: str) -> list[int]:
         """Processes with one of these roles by birth, those older than the recording first."""
@@ -248,7 +261,8 @@ class Scene:
         code = int(self._exit_code[pos])
         ts_ns = int(self.exit_ns[pos]) if self.exit_ns[pos] >= 0 else None
         if code < 0:
-            return End("running" if pos in self._alive_at_end else "not-seen")
+            gone_ns = int(self.gone_ns[pos]) if self.gone_ns[pos] >= 0 else None
+            return End("running" if pos in self._alive_at_end else "not-seen", gone_ns=gone_ns)
         number = code & 0x7F
         if not number:
             return End("exited", ts_ns, status=code >> 8 & 0xFF)
@@ -263,7 +277,7 @@ class Scene:
         if end.how == "running":
             return "still running at the end"
         if end.how == "not-seen":
-            return "its end was not seen"
+            return "its end was not seen" if end.gone_ns is None else "had ended, unseen"
         assert end.signal is not None
         core = ", core dumped" if end.core else ""
         text = f"was killed by {name_of(end.signal)} ({end.signal}){core}"

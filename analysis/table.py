@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis import losses
-from analysis.columns import MAX, as_int, frame, int64, objects, text, texts
+from analysis.columns import MAX, as_int, frame, int64, objects, text
+from analysis.snapshots import Snapshot, Snapshots
 from tracer import abi
 from tracer.capture_format import load_json
 from tracer.capture_reader import CaptureReader
@@ -29,7 +30,6 @@ Array = npt.NDArray[Any]
 RING_HEADER = 8
 RECORD = RING_HEADER + abi.EVENT_SIZE
 TYPE_OFFSET = RING_HEADER + abi.Event.type.offset
-PHASES = {0: "start", 1: "end"}
 
 DETAIL_COLUMNS = (
     "ts_ns",
@@ -47,7 +47,6 @@ DETAIL_COLUMNS = (
     "cpu_lost",
 )
 DETAIL_TEXTS = ("type", "filename", "args", "cgroup", "cgroup_v1")
-PROC_COLUMNS = ("phase", "tgid", "start_ns", "exe", "args", "args_cut", "cgroup")
 
 
 def _trimmed(event_type: abi.Type) -> np.dtype[np.void]:
@@ -79,8 +78,9 @@ class Table:
         damage: where and why reading stopped early, one sentence; None if it did not.
         details: columns DETAIL_COLUMNS, sorted by ts_ns; type is "EXEC" or "ATTACH", args a
             tuple of str.
-        tasks: the start and end snapshots: fields of abi.Task, and phase "start" or "end".
-        procs: /proc at start and end: columns PROC_COLUMNS; exe may be None.
+        tasks: the snapshots: fields of abi.Task, and phase "start" or "end".
+        procs: what /proc said then, see `snapshots.Snapshots.df_procs`; exe may be None.
+        snapshots: when they were taken, in order of time.
         facts: FACT objects in the order of the capture.
         losses: windows in which events or details were lost: from_ns, to_ns, cpu, events,
             details (how many). Empty if nothing was.
@@ -93,6 +93,7 @@ class Table:
     details: pd.DataFrame
     tasks: pd.DataFrame
     procs: pd.DataFrame
+    snapshots: list[Snapshot]
     facts: list[dict[str, Any]]
     losses: pd.DataFrame
     arrays: dict[abi.Type, Array] = field(default_factory=dict)
@@ -107,6 +108,13 @@ class Table:
     def events(self) -> int:
         """How many events the capture holds."""
         return sum(len(rows) for rows in self.arrays.values())
+
+    @property
+    def kept_from_ns(self) -> int:
+        """From when on events are kept: the beginning of the recording, or of the first of its
+        segments that is left."""
+        clock = self.header.get("clock")
+        return as_int(clock.get("boot_ns")) if isinstance(clock, dict) else 0
 
     @property
     def first_ns(self) -> int:
@@ -150,11 +158,12 @@ def from_chunks(
     """Same as `load`, of an open reader and its chunks."""
     events = _Events()
     details = _Details()
-    tasks: list[tuple[int, Array]] = []
-    procs: list[tuple[Any, ...]] = []
+    snapshots = Snapshots()
     facts: list[dict[str, Any]] = []
     totals: list[tuple[int, list[Any]]] = []
     for kind, content in chunks:
+        if kind != b"TASK":
+            snapshots.end_walk()
         if kind == b"EVTS":
             events.add(content)
             if on_progress is not None:
@@ -162,11 +171,11 @@ def from_chunks(
         elif kind == b"DETL":
             details.add(content)
         elif kind == b"TASK":
-            tasks.append(_tasks(content))
+            snapshots.add_tasks(content)
         elif kind in (b"PROC", b"FACT", b"LOSS"):
             found = load_json(kind, content)
             if kind == b"PROC":
-                procs.extend(_procs(found))
+                snapshots.add_procs(found)
             elif kind == b"FACT":
                 facts.append(found)
             else:
@@ -183,10 +192,13 @@ def from_chunks(
         complete=bool(reader.complete) and damage is None,
         damage=damage,
         details=found_details,
-        tasks=_task_frame(tasks),
-        procs=_proc_frame(procs),
+        tasks=snapshots.df_tasks(),
+        procs=snapshots.df_procs(),
+        snapshots=snapshots.list(),
         facts=facts,
-        losses=losses.windows(arrays.values(), found_details, totals),
+        losses=losses.windows(
+            arrays.values(), found_details, totals, _totals(reader.header, "losses")[1]
+        ),
         arrays=arrays,
     )
 
@@ -315,27 +327,6 @@ def _cgroup_path(names: bytes) -> bytes:
     return b"/" + b"/".join(reversed(names.split(b"\0")[:-1])) if names else b""
 
 
-def _tasks(content: bytes) -> tuple[int, Array]:
-    dtype = np.dtype(abi.task_layout())  # type: ignore[call-overload]
-    phase = int.from_bytes(content[:8], "little")
-    count = max(len(content) - 8, 0) // abi.TASK_SIZE
-    return phase, np.frombuffer(content, dtype, count, 8) if count else np.empty(0, dtype)
-
-
-def _task_frame(pieces: list[tuple[int, Array]]) -> pd.DataFrame:
-    known = [(PHASES[phase], rows) for phase, rows in pieces if phase in PHASES]
-    dtype = np.dtype(abi.task_layout())  # type: ignore[call-overload]
-    rows = np.concatenate([np.empty(0, dtype)] + [rows for _, rows in known])
-    data: dict[str, Any] = {}
-    for name in dtype.names:
-        values = np.ascontiguousarray(rows[name])
-        data[name] = texts(values) if name == "comm" else int64(values)
-    data["phase"] = objects([phase for phase, rows in known for _ in range(len(rows))])
-    order = np.lexsort((data["start_ns"], data["tgid"], data["ts_ns"]))
-    order = order[data["tgid"][order] != 0]
-    return frame({name: values[order] for name, values in data.items()})
-
-
 def _damage(reader: Any, events: int) -> str | None:
     """What is wrong with the capture: as the reader says, or events that are missing in it."""
     if reader.damage is not None or reader.trailer is None:
@@ -345,39 +336,6 @@ def _damage(reader: Any, events: int) -> str | None:
     if counted == events:
         return None
     return f"its trailer counts {counted:,} events, and there are {events:,}"
-
-
-def _procs(found: dict[str, Any]) -> Iterable[tuple[Any, ...]]:
-    phase, processes = found.get("phase"), found.get("processes")
-    if phase not in PHASES.values() or not isinstance(processes, list):
-        return
-    for process in processes:
-        if not isinstance(process, dict) or not as_int(process.get("tgid")):
-            continue
-        args = process.get("args")
-        exe, group = process.get("exe"), process.get("cgroup")
-        yield (
-            phase,
-            as_int(process.get("tgid")),
-            as_int(process.get("start_ns")),
-            exe if isinstance(exe, str) else None,
-            tuple(str(a) for a in args) if isinstance(args, list) else (),
-            bool(process.get("args_cut")),
-            group if isinstance(group, str) else "",
-        )
-
-
-def _proc_frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
-    columns = zip(*rows, strict=True) if rows else ((),) * len(PROC_COLUMNS)
-    data: dict[str, Any] = {}
-    for name, values in zip(PROC_COLUMNS, columns, strict=True):
-        if name in ("tgid", "start_ns"):
-            data[name] = np.array(values, np.int64)
-        elif name == "args_cut":
-            data[name] = np.array(values, bool)
-        else:
-            data[name] = objects(values)
-    return frame(data)
 
 
 def _totals(found: dict[str, Any], key: str) -> tuple[int, list[Any]]:
