@@ -3,53 +3,44 @@
 A capture that was cut (kill -9, full disk, power) or damaged is read up to its last whole chunk;
 the reader then says where it stopped and why. Nothing damaged is skipped over: what comes behind
 it is not given out.
+
+The directory of segments that a bounded recording consists of while it runs, or when its
+recorder was killed, is read as the one capture that it would have become.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
-
-import zstandard
 
 from tracer import abi
 from tracer.capture_format import (
     EVENT_STRIDE,
     EVENTS,
-    FRAME,
     HEAD,
     JSON_TYPES,
-    MAGIC,
-    PREFIX,
     RATIO_FREE,
     RATIO_LIMIT,
-    RAW_LIMIT,
-    STORED_LIMIT,
     TAIL,
     TASK_PHASE,
     TASKS,
-    frame_checksum,
     load_json,
-    unpack_frame,
 )
+from tracer.chunk_reader import NO_CAPTURE, ChunkReader, DamageError
 from tracer.errors import CaptureError
-
-_NO_CAPTURE = "give a file that `rtrace record` wrote"
-
-
-class _Damage(Exception):
-    """Reading cannot go on; the text says why, without the file's name."""
+from tracer.segments import list_segments, open_segment, segment_name
 
 
 class CaptureReader:
     """A capture opened for reading.
 
     Attributes:
-        path: as given.
+        path: as given; a file, or a directory of segments.
         header: content of the HEAD chunk; see docs/capture-format.md.
         complete: a trailer was read, and it is the last chunk. False until ``chunks()`` is done.
         damage: one sentence about where reading stopped before the end and why, e.g. "cut at
@@ -66,16 +57,21 @@ class CaptureReader:
         self.complete = False
         self.damage: str | None = None
         self.trailer: dict[str, Any] | None = None
-        self._fd = _open(self.path)
-        self._offset = 0
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=RAW_LIMIT)
+        fd = _open(self.path)
+        self._directory_fd = -1
+        self._segments: Sequence[int] = ()
+        self._later: ChunkReader | None = None
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            self._directory_fd = fd
+            self._segments, self._first = self._open_first()
+        else:
+            self._first = ChunkReader(self.path, fd)
         try:
-            schema = self._read_prefix()
-            self.header = self._read_header(schema)
+            self.header = self._first.read_header()
         except BaseException:
             self.close()
             raise
-        self._first = self._offset
+        self._behind_header = self._first.offset
 
     def chunks(self) -> Iterator[tuple[bytes, bytes]]:
         """Type and content of each chunk after HEAD, in file order, the trailer too.
@@ -87,30 +83,42 @@ class CaptureReader:
         Raises:
             CaptureError: the reader is closed.
         """
-        self._offset, self.complete, self.damage, self.trailer = self._first, False, None, None
-        expanded = 0
-        while True:
-            start = self._offset
-            try:
-                chunk = self._read_chunk()
-                if self.trailer is not None and chunk is not None:
-                    raise _Damage(f"there is more after the trailer, from byte {start}")
-                if chunk is None:
-                    self._finish(start)
+        self._first.offset = self._behind_header
+        self.complete, self.damage, self.trailer = False, None, None
+        expanded = before = 0
+        for number, reader in self._readers():
+            where = f"{segment_name(number)}: " if number else ""
+            while True:
+                start = reader.offset
+                try:
+                    chunk = reader.read_chunk()
+                    if chunk is None:
+                        break
+                    if self.trailer is not None:
+                        raise DamageError(f"there is more after the trailer, from byte {start}")
+                    self._check(start, *chunk)
+                    expanded += len(chunk[1])
+                    if expanded > max(RATIO_FREE, RATIO_LIMIT * (before + reader.offset)):
+                        # Each chunk is within the limits, but whoever collects them would not be.
+                        raise DamageError(
+                            f"decompresses to over {RATIO_LIMIT} times its size at {start}"
+                        )
+                except DamageError as damage:
+                    self.complete, self.damage = False, f"{where}{damage}"
                     return
-                self._check(start, *chunk)
-                expanded += len(chunk[1])
-                if expanded > max(RATIO_FREE, RATIO_LIMIT * self._offset):
-                    # Each chunk is within the limits, but whoever collects them would not be.
-                    raise _Damage(f"decompresses to over {RATIO_LIMIT} times its size at {start}")
-            except _Damage as damage:
-                self.complete, self.damage = False, str(damage)
-                return
-            yield chunk
+                yield chunk
+            before += reader.offset
+        if self.damage is None:
+            self.complete = self.trailer is not None
+            if not self.complete:
+                self.damage = f"{where}cut at byte {start}: the trailer is missing"
 
     def close(self) -> None:
         """Closes the file. May be called twice."""
-        fd, self._fd = self._fd, -1
+        self._first.close()
+        if self._later is not None:
+            self._later.close()
+        fd, self._directory_fd = self._directory_fd, -1
         if fd >= 0:
             os.close(fd)
 
@@ -125,133 +133,73 @@ class CaptureReader:
     ) -> None:
         self.close()
 
-    # --- the beginning -------------------------------------------------------------------------
+    # --- segments ------------------------------------------------------------------------------
 
-    def _read_prefix(self) -> int:
-        fact = f"cannot read {self.path}"
+    def _open_first(self) -> tuple[Sequence[int], ChunkReader]:
+        """Numbers of the segments, and the first of them; a recorder may be dropping some."""
+        cause = "it is a directory, and holds no segments of a recording"
         try:
-            prefix = self._read(PREFIX.size)
-        except _Damage as damage:
-            raise CaptureError(fact, str(damage)) from None
-        if not prefix:
-            raise CaptureError(fact, "it is empty", _NO_CAPTURE)
-        if prefix[: len(MAGIC)] != MAGIC[: len(prefix)]:
-            raise CaptureError(fact, "it is not a capture", _NO_CAPTURE)
-        if len(prefix) < PREFIX.size:
-            raise CaptureError(fact, f"it was cut at byte {len(prefix)}, before its header")
-        _, schema, reserved = PREFIX.unpack(prefix)
-        if schema > abi.SCHEMA:
-            raise CaptureError(
-                fact,
-                f"its format is version {schema}, this rtrace reads up to version {abi.SCHEMA}",
-                "read it with a newer rtrace",
-            )
-        if schema == 0 or reserved != 0:
-            raise CaptureError(fact, "its first 16 bytes are damaged")
-        return int(schema)
+            found = list_segments(self._directory_fd)
+            for position, number in enumerate(found):
+                with contextlib.suppress(FileNotFoundError):
+                    fd = open_segment(self._directory_fd, number)
+                    path = os.path.join(self.path, segment_name(number))
+                    return found[position:], ChunkReader(path, fd)
+        except OSError as error:
+            cause = str(error.strerror)
+        os.close(self._directory_fd)
+        raise CaptureError(f"cannot read {self.path}", cause, NO_CAPTURE)
 
-    def _read_header(self, schema: int) -> dict[str, Any]:
-        fact = f"cannot read {self.path}"
-        try:
-            chunk = self._read_chunk()
-            if chunk is None:
-                raise _Damage(f"it was cut at byte {self._offset}, before its header")
-            if chunk[0] != HEAD:
-                raise _Damage("it does not begin with a header")
-            header = load_json(HEAD, chunk[1])
-        except _Damage as damage:
-            raise CaptureError(fact, str(damage)) from None
-        except CaptureError as error:
-            raise CaptureError(fact, f"its header is wrong: {error}") from None
-        if header["schema"] != schema:
-            raise CaptureError(fact, "its header is wrong: the schema is not that of the file")
-        if (field := _find_other_layout(header.get("layout") or {})) is not None:
-            raise CaptureError(
-                fact,
-                f"its records are not those of format version {schema} ({field} differs)",
-                "read it with the rtrace that recorded it",
-            )
-        return header
+    def _readers(self) -> Iterator[tuple[int, ChunkReader]]:
+        """Each segment's number and chunks, up to one that cannot be read: see ``damage``."""
+        yield (self._segments[0] if self._segments else 0), self._first
+        for before, number in zip(self._segments, self._segments[1:], strict=False):
+            name = segment_name(number)
+            try:
+                if number != before + 1:
+                    raise DamageError(f"{segment_name(before + 1)} is missing")
+                reader = ChunkReader(name, open_segment(self._directory_fd, number))
+                if self._later is not None:
+                    self._later.close()
+                self._later = reader
+                reader.read_header()
+            except DamageError as damage:
+                self.damage = str(damage)
+            except FileNotFoundError:
+                self.damage = f"{name} is missing"
+            except OSError as error:
+                self.damage = f"{name} cannot be read: {error.strerror}"
+            except CaptureError as error:
+                self.damage = f"{name}: {error.cause}"
+            if self.damage is not None:
+                self.complete = False
+                return
+            yield number, reader
 
     # --- chunks --------------------------------------------------------------------------------
-
-    def _read_chunk(self) -> tuple[bytes, bytes] | None:
-        """Next chunk, None at the end of the file."""
-        start = self._offset
-        head = self._read(FRAME.size)
-        if not head:
-            return None
-        if len(head) < FRAME.size:
-            raise _Damage(f"cut at byte {self._offset}, inside the chunk at byte {start}")
-        frame = unpack_frame(head)
-        if frame.stored > STORED_LIMIT or frame.raw > RAW_LIMIT:
-            raise _Damage(f"the chunk at byte {start} is damaged: its length is impossible")
-        payload = self._read(frame.stored)
-        if len(payload) < frame.stored:
-            # A damaged length looks the same: the checksum that would tell is of bytes not there.
-            raise _Damage(f"cut at byte {self._offset}, inside the chunk at byte {start}")
-        if frame_checksum(head, payload) != frame.checksum:
-            raise _Damage(f"the chunk at byte {start} is damaged: its checksum is wrong")
-        try:
-            content = self._decompress(payload, frame.raw)
-        except (zstandard.ZstdError, MemoryError) as error:
-            raise _Damage(f"the chunk at byte {start} cannot be decompressed: {error}") from None
-        if len(content) != frame.raw:
-            raise _Damage(f"the chunk at byte {start} is damaged: its content has another length")
-        return frame.type, content
-
-    def _decompress(self, payload: bytes, length: int) -> bytes:
-        """Content of one zstd frame, which may not be longer than ``length``."""
-        # decompress() allocates what the zstd frame declares, whatever limit it is given.
-        declared = zstandard.frame_content_size(payload)
-        if declared not in (-1, length):
-            raise zstandard.ZstdError("it declares another length")
-        # A limit of 0 would mean none.
-        return self._decompressor.decompress(payload, max(length, 1), allow_extra_data=False)
 
     def _check(self, start: int, chunk_type: bytes, content: bytes) -> None:
         """Damage if the content is not what readers of this chunk type rely on."""
         what = f"the chunk at byte {start} ({chunk_type.decode('ascii', 'replace')})"
         if chunk_type == HEAD:
-            raise _Damage(f"{what} is a second header")
+            raise DamageError(f"{what} is a second header")
         if chunk_type == EVENTS and len(content) % EVENT_STRIDE:
-            raise _Damage(f"{what} does not hold whole events")
+            raise DamageError(f"{what} does not hold whole events")
         if chunk_type == TASKS:
             count, rest = divmod(len(content) - TASK_PHASE.size, abi.TASK_SIZE)
             if count < 0 or rest or TASK_PHASE.unpack_from(content)[0] > 1:
-                raise _Damage(f"{what} does not hold a snapshot")
+                raise DamageError(f"{what} does not hold a snapshot")
         if chunk_type in JSON_TYPES:
             try:
                 value = load_json(chunk_type, content)
             except CaptureError as error:
-                raise _Damage(f"{what} is wrong: {error}") from None
+                raise DamageError(f"{what} is wrong: {error}") from None
             if chunk_type == TAIL:
                 self.trailer = value
 
-    def _finish(self, end: int) -> None:
-        self.complete = self.trailer is not None
-        if not self.complete:
-            self.damage = f"cut at byte {end}: the trailer is missing"
-
-    def _read(self, size: int) -> bytes:
-        """The next ``size`` bytes, fewer only at the end of the file."""
-        if self._fd < 0:
-            raise CaptureError(f"cannot read {self.path}", "it is closed")
-        parts = []
-        while size:
-            try:
-                part = os.pread(self._fd, size, self._offset)
-            except OSError as error:
-                raise _Damage(f"cannot be read at byte {self._offset}: {error.strerror}") from None
-            if not part:
-                break
-            parts.append(part)
-            size -= len(part)
-            self._offset += len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
 
 def _open(path: str) -> int:
+    """File descriptor of a regular file or a directory."""
     fact = f"cannot read {path}"
     try:
         # Opening a fifo without O_NONBLOCK would wait for its writer.
@@ -266,44 +214,7 @@ def _open(path: str) -> int:
     except ValueError as error:  # a NUL in the name
         raise CaptureError("cannot read the capture", str(error)) from None
     mode = os.fstat(fd).st_mode
-    if not stat.S_ISREG(mode):
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         os.close(fd)
-        cause = "it is a directory" if stat.S_ISDIR(mode) else "it is not a regular file"
-        raise CaptureError(fact, cause, _NO_CAPTURE)
+        raise CaptureError(fact, "it is not a regular file", NO_CAPTURE)
     return fd
-
-
-def _find_other_layout(found: Mapping[str, Any]) -> str | None:
-    """First field that a capture's layout places elsewhere than this rtrace does, or None.
-
-    Fields that only one side has do not matter: a layout that is not understood is none.
-    """
-    ours = abi.layout_description()
-    theirs: list[tuple[str, Any]] = [(name, found.get(name)) for name in ("task", "detail")]
-    mine: dict[str, Any] = {"task": ours["task"], "detail": ours["detail"]}
-    event = found.get("event")
-    payloads = event.get("payloads") if isinstance(event, dict) else None
-    for name, layout in ours["event"]["payloads"].items():
-        theirs.append((name, payloads.get(name) if isinstance(payloads, dict) else None))
-        mine[name] = layout
-    for name, layout in theirs:
-        if not isinstance(layout, dict):
-            continue
-        if layout.get("itemsize") != mine[name]["itemsize"]:
-            return f"the size of {name}"
-        places = _places(mine[name])
-        for field, place in _places(layout).items():
-            if places.get(field, place) != place:
-                return f"{name}.{field}"
-    return None
-
-
-def _places(layout: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Format and offset of each field."""
-    names, formats, offsets = (layout.get(key) for key in ("names", "formats", "offsets"))
-    if not (isinstance(names, list) and isinstance(formats, list) and isinstance(offsets, list)):
-        return {}
-    return {
-        str(name): (kind, offset)
-        for name, kind, offset in zip(names, formats, offsets, strict=False)
-    }

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tracer.capture_format import EVENT_STRIDE, LOSS
-from tracer.capture_writer import CaptureWriter
 from tracer.engine import Engine
+from tracer.recording_writer import RecordingWriter
 from tracer.ring import Ring
 
 _FLUSH_AFTER_S = 0.5
@@ -26,14 +27,15 @@ class Collector:
     Args:
         engine: whose rings.
         writer: the capture.
-        on_details: gets each batch of details (records as decode_details takes them).
+        on_details: gets each batch of details (records as decode_details takes them), before
+            the events that they belong to.
         on_events: gets each batch of events, as they lay in the ring; None: nobody looks.
     """
 
     def __init__(
         self,
         engine: Engine,
-        writer: CaptureWriter,
+        writer: RecordingWriter,
         on_details: Callable[[bytes], None],
         on_events: Callable[[bytes], None] | None = None,
     ) -> None:
@@ -43,9 +45,10 @@ class Collector:
         self._detail_ring = Ring(engine.details_fd, engine.details_bytes)
         self._events: list[bytes] = []
         self._details: list[bytes] = []
-        self._events_bytes = self._details_bytes = 0
+        self._events_bytes = self._details_bytes = self._details_held = 0
         self._flushed_at = time.monotonic()
         self._losses_written: list[tuple[int, int]] = []
+        self._losses_passed: list[tuple[int, int]] = []
         self.events = 0
         self.details = 0
         self.ring_peak_bytes = 0
@@ -61,22 +64,27 @@ class Collector:
         Raises:
             CaptureError: the capture cannot be written.
         """
+        losses = self._engine.read_losses()
         pending = self._event_ring.pending_bytes()
         self.ring_peak_bytes = max(self.ring_peak_bytes, pending)
+        # In this order: a detail is in its ring before the event to which it belongs.
         events = self._event_ring.read_fixed(EVENT_STRIDE, _BATCH_BYTES)
+        details = self._detail_ring.read_records(_DETAILS_AT_ONCE)
+        if len(events) == pending and len(details) < _DETAILS_AT_ONCE:
+            self._losses_passed = losses
+        if details:
+            batch = b"".join(details)
+            self._details.append(batch)
+            self._details_bytes += len(batch)
+            self._details_held += len(details)
+            self.details += len(details)
+            self._on_details(batch)
         if events:
             self._events.append(events)
             self._events_bytes += len(events)
             self.events += len(events) // EVENT_STRIDE
             if self._on_events is not None:
                 self._on_events(events)
-        details = self._detail_ring.read_records(_DETAILS_AT_ONCE)
-        if details:
-            batch = b"".join(details)
-            self._details.append(batch)
-            self._details_bytes += len(batch)
-            self.details += len(details)
-            self._on_details(batch)
         full = self._events_bytes >= _BATCH_BYTES or self._details_bytes >= _BATCH_BYTES
         if full or time.monotonic() - self._flushed_at >= _FLUSH_AFTER_S:
             self.flush()
@@ -93,15 +101,17 @@ class Collector:
             self._events.clear()
             self._events_bytes = 0
         if self._details:
-            self._writer.write_details(b"".join(self._details))
+            self._writer.write_details(b"".join(self._details), self._details_held)
             self._details.clear()
-            self._details_bytes = 0
+            self._details_bytes = self._details_held = 0
         losses = self._engine.read_losses()
         if losses != self._losses_written and any(any(cpu) for cpu in losses):
             self._writer.write_json(
                 LOSS, {"ts_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME), "cpus": losses}
             )
             self._losses_written = losses
+        # What was lost up to when the rings were last empty has its place in what is written now.
+        self._writer.losses_before = self._losses_passed
         self._flushed_at = time.monotonic()
 
     def drain_all(self) -> None:
@@ -110,6 +120,16 @@ class Collector:
             if not self.drain() and not self._event_ring.pending_bytes():
                 break
         self.flush()
+
+    def totals(self) -> dict[str, Any]:
+        """What a trailer says of a capture that ends now."""
+        return {
+            "ts_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            "wall_ns": time.clock_gettime_ns(time.CLOCK_REALTIME),
+            "losses": self._engine.read_losses(),
+            "ring_peak_bytes": self.ring_peak_bytes,
+            "snapshot_end": True,
+        }
 
     def close(self) -> None:
         """Unmaps the rings."""

@@ -2,6 +2,9 @@
 
 A daemon may be dead or hang, files may be slow: so all of that is a thread's work, and the
 recording neither waits for it to begin nor, beyond a second, to end.
+
+What was found is remembered as long as it is of use: each segment of a bounded recording begins
+with what is known of the containers that live.
 """
 
 from __future__ import annotations
@@ -9,93 +12,163 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tracer import abi
 from tracer.container_names import Sighting, find_sighting, read_container
-from tracer.runtime_facts import read_runtimes
-from tracer.snapshot import read_processes
+from tracer.runtime_facts import daemon_ids, read_runtimes
 
 _ATTEMPTS = 3
+# What is forgotten is found again, so this costs nothing but a file read twice.
+_REMEMBERED = 4096
+
+
+@dataclass(slots=True)
+class _Container:
+    """What is known of a container.
+
+    Attributes:
+        seen_in: the round in which a process last told of it.
+    """
+
+    seen_in: int
+    attempts: int = 0
+    named: bool = False
+    fact: dict[str, Any] | None = None
 
 
 class FactFinder:
     """Writes facts as it finds them.
 
+    A *round* is the time from one look at all processes to the next.
+
     Args:
         write_fact: takes the content of a FACT chunk; called from other threads.
-        write_processes: takes what /proc says of the processes at the start; likewise.
+
+    Attributes:
+        containers_seen: how many containers there were so far.
     """
 
-    def __init__(
-        self,
-        write_fact: Callable[[dict[str, Any]], None],
-        write_processes: Callable[[Iterator[dict[str, Any]]], None],
-    ) -> None:
-        self._write_fact, self._write_processes = write_fact, write_processes
+    def __init__(self, write_fact: Callable[[dict[str, Any]], None]) -> None:
+        self._write_fact = write_fact
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._seen: dict[str, int] = {}
-        self._named: set[str] = set()
-        self._threads = [
-            threading.Thread(target=self._run_containers, name="containers", daemon=True)
-        ]
-        self._threads[0].start()
+        self._lock = threading.Lock()
+        self._round = 0
+        self._containers: dict[str, _Container] = {}  # the one seen last is the last
+        self._runtimes: list[dict[str, Any]] = []
+        self._daemons: frozenset[tuple[int, int]] | None = None
+        self.containers_seen = 0
+        self._container_thread = threading.Thread(
+            target=self._run_containers, name="containers", daemon=True
+        )
+        self._container_thread.start()
+        self._runtime_thread: threading.Thread | None = None
 
-    @property
-    def containers_seen(self) -> int:
-        """How many containers there were so far."""
-        return len(self._seen)
+    def look_at_host(self, tasks: list[abi.Task]) -> None:
+        """Runtimes of the host, if their daemons are others than the last time."""
+        daemons = daemon_ids(tasks)
+        busy = self._runtime_thread is not None and self._runtime_thread.is_alive()
+        if daemons == self._daemons or busy:
+            return
+        self._daemons = daemons
+        self._runtime_thread = threading.Thread(
+            target=self._find_runtimes, args=(tasks,), name="runtimes", daemon=True
+        )
+        self._runtime_thread.start()
 
-    def look_at_host(self, tasks: list[abi.Task], no_args: bool) -> None:
-        """Runtimes of the host, and the processes that are there already with their containers."""
-        for work in (self._find_runtimes, self._find_processes):
-            thread = threading.Thread(target=work, args=(tasks, no_args), daemon=True)
-            self._threads.append(thread)
-            thread.start()
+    def look_at_process(self, process: Mapping[str, Any]) -> None:
+        """A process that lives, as a PROC chunk shows it, may tell of a container."""
+        args = tuple(argument.encode() for argument in process["args"])
+        cgroups = tuple(line.encode() for line in process["cgroup"].splitlines())
+        if sighting := find_sighting(process["tgid"], args, cgroups):
+            self.look_at_container(sighting)
 
     def look_at_container(self, sighting: Sighting) -> None:
         """A process told of a container: find its name, unless it is known."""
-        attempts = self._seen.setdefault(sighting.id, 0)
-        if sighting.id in self._named or (attempts >= _ATTEMPTS and sighting.bundle is None):
-            return
-        self._seen[sighting.id] += 1
+        with self._lock:
+            container = self._see(sighting.id)
+            tried = container.attempts >= _ATTEMPTS and sighting.bundle is None
+            if container.named or tried:
+                return
+            container.attempts += 1
         self._work.put(lambda: self._find_container(sighting))
+
+    def end_round(self) -> None:
+        """All processes that live have been looked at: what none tells of is forgotten soon."""
+        with self._lock:
+            self._containers = {
+                name: container
+                for name, container in self._containers.items()
+                if container.seen_in >= self._round - 1
+            }
+            self._round += 1
+
+    def facts_in_use(self) -> list[dict[str, Any]]:
+        """What is known of the runtimes, and of the containers that live or did a short time ago:
+        for a segment that begins now."""
+        with self._lock:
+            facts = [
+                container.fact
+                for container in self._containers.values()
+                if container.fact is not None and container.seen_in >= self._round - 1
+            ]
+            return [*self._runtimes, *facts]
 
     def finish(self, timeout: float) -> bool:
         """Ends the work; False if it did not end within the timeout, in seconds."""
         self._work.put(None)
         deadline = time.monotonic() + timeout
-        for thread in self._threads:
+        threads = [t for t in (self._container_thread, self._runtime_thread) if t is not None]
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in threads)
+
+    def _see(self, name: str) -> _Container:
+        container = self._containers.pop(name, None)
+        if container is None:
+            container = _Container(self._round)
+            self.containers_seen += 1
+        container.seen_in = self._round
+        self._containers[name] = container
+        if len(self._containers) > _REMEMBERED:
+            del self._containers[next(iter(self._containers))]
+        return container
+
+    def _remember(self, fact: dict[str, Any], *, named: bool) -> None:
+        with self._lock:
+            container = self._see(fact["id"])
+            if named or not container.named:
+                container.named, container.fact = named, fact
 
     def _run_containers(self) -> None:
         while work := self._work.get():
             work()
 
-    def _find_processes(self, tasks: list[abi.Task], no_args: bool) -> None:
-        def watched() -> Iterator[dict[str, Any]]:
-            for process in read_processes(tasks, no_args=no_args):
-                args = tuple(argument.encode() for argument in process["args"])
-                cgroups = tuple(line.encode() for line in process["cgroup"].splitlines())
-                if sighting := find_sighting(process["tgid"], args, cgroups):
-                    self.look_at_container(sighting)
-                yield process
-
-        self._write_processes(watched())
-
-    def _find_runtimes(self, tasks: list[abi.Task], _no_args: bool) -> None:
+    def _find_runtimes(self, tasks: list[abi.Task]) -> None:
+        found = []
         for fact in read_runtimes(tasks):
+            fact["ts_ns"] = _now_ns()
             if fact["kind"] == "container":
-                self._seen.setdefault(fact["id"], 0)
+                # Its files may say more than the daemon's list.
+                self._remember(fact, named=False)
+            else:
+                found.append(fact)
             self._write_fact(fact)
+        with self._lock:
+            self._runtimes = found
 
     def _find_container(self, sighting: Sighting) -> None:
-        if sighting.id in self._named:
+        known = self._containers.get(sighting.id)
+        if known is not None and known.named:
             return
-        fact = read_container(sighting)
-        if fact["name"] is not None and fact["source"] is not None:
-            self._named.add(sighting.id)
+        fact = read_container(sighting) | {"ts_ns": _now_ns()}
         if fact["name"] is not None or fact["namespace"] is not None:
+            named = fact["name"] is not None and fact["source"] is not None
+            self._remember(fact, named=named)
             self._write_fact(fact)
+
+
+def _now_ns() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import tracer
@@ -21,6 +18,7 @@ from tracer.capture_format import FACT
 from tracer.capture_writer import CaptureWriter
 from tracer.cgroups import naming_controller, read_hierarchies
 from tracer.collector import Collector
+from tracer.command import Command
 from tracer.confirmation import Confirmation
 from tracer.container_names import find_detail_sighting, may_tell_of_containers
 from tracer.engine import Engine, Settings
@@ -29,8 +27,12 @@ from tracer.errors import CaptureError, HostError, RtraceError, UsageError
 from tracer.fact_finder import FactFinder
 from tracer.filters import RecordFilter
 from tracer.host import read_clock, read_host
-from tracer.snapshot import add_missing_parents, decode_tasks, read_processes, read_tasks
+from tracer.recording_writer import RecordingWriter
+from tracer.recovery import take_directory
+from tracer.segment_writer import MIN_BYTES, SegmentWriter
+from tracer.snapshots import Snapshots
 from tracer.status import StatusLine
+from tracer.stopping import Stop
 
 _POLL_S = 0.05
 _FACTS_TIMEOUT_S = 1.0
@@ -52,11 +54,13 @@ class Options:
         engine: one of tracer.engines.ENGINES.
         confirmations: hooks to confirm reparents with; None: what this host allows.
         buffer_bytes: size of the events ring.
+        max_bytes: keep so many bytes, the newest; None: all.
         no_args: record no arguments of programs.
         argv: rtrace's own command line, for the header.
         on_events, on_details: look at each batch (--live).
         show_status: keep a status line on stderr if that is a terminal.
         on_started: called when everything from now on is recorded.
+        say: takes lines for the user.
     """
 
     path: str
@@ -66,12 +70,14 @@ class Options:
     engine: str = "auto"
     confirmations: Sequence[Confirmation] | None = None
     buffer_bytes: int = 16 << 20
+    max_bytes: int | None = None
     no_args: bool = False
     force: bool = False
     argv: Sequence[str] = ()
     on_events: Callable[[bytes], None] | None = None
     on_details: Callable[[list[abi.Detail]], None] | None = None
     on_started: Callable[[], None] | None = None
+    say: Callable[[str], None] = print
     show_status: bool = True
 
 
@@ -80,7 +86,10 @@ class Result:
     """What came of a recording.
 
     Attributes:
+        path: the capture, or the directory of segments where it could not be made.
         reason: why it ended: "signal", "duration", "command" or "error".
+        events: how many are in it.
+        dropped: how many older ones are not, since it is bounded.
         command_status: as a shell has it (128+n: signal n), None without a command.
         failure: why the capture could not be written further, or COMMAND not be run, if so.
     """
@@ -88,6 +97,7 @@ class Result:
     path: str
     reason: str
     events: int
+    dropped: int
     lost: int
     size_bytes: int
     containers: int
@@ -95,91 +105,68 @@ class Result:
     failure: RtraceError | None = None
 
 
-class _Stop:
-    """Set by SIGINT and SIGTERM, which also wake up whoever waits."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self.count = 0
-        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    @contextlib.contextmanager
-    def handling(self) -> Iterator[None]:
-        before = {
-            number: signal.signal(number, self._handle)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        }
-        wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            os.close(self._read)
-            os.close(self._write)
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.signal = number
-        self.count += 1
-
-    def wait(self, seconds: float) -> None:
-        """Sleeps, until a signal at most."""
-        if select.select([self._read], [], [], seconds)[0]:
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._read, 64)
-
-
 class Recorder:
     """Runs one recording; see ``record``."""
 
-    def __init__(self, options: Options, engine: Engine, writer: CaptureWriter) -> None:
+    def __init__(self, options: Options, engine: Engine, writer: RecordingWriter) -> None:
         self._options, self._engine, self._writer = options, engine, writer
-        self._facts = FactFinder(self._write_fact, self._write_start_processes)
+        self._facts = FactFinder(self._write_fact)
+        self._snapshots = Snapshots(
+            engine,
+            writer,
+            self._facts,
+            no_args=options.no_args,
+            whole_host=options.record_filter.kind is abi.Filter.NONE,
+        )
         self._collector = Collector(engine, writer, self._look_at_details, options.on_events)
         self._status = StatusLine(sys.stderr, enabled=options.show_status)
-        self._command: subprocess.Popen[bytes] | None = None
+        self._command: Command | None = None
 
-    def run(self, stop: _Stop) -> Result:
+    def run(self, stop: Stop) -> Result:
         """Records until something ends it; the capture is complete afterwards."""
-        options = self._options
+        options, path = self._options, self._options.path
         reason: str = "error"
         failure: RtraceError | None = None
         try:
-            self._snapshot("start")
+            self._snapshots.begin()
             if options.on_started is not None:
                 options.on_started()
             if options.command and not stop.count:
-                self._command, failure = _start_command(options.command)
+                try:
+                    self._command = Command(options.command)
+                except HostError as error:
+                    failure = error  # the capture is finished all the same
             if failure is None:
                 _hurry()
                 reason = self._loop(stop)
             self._finish(reason)
         except CaptureError as error:
-            reason, failure = "error", error
+            reason, failure, path = "error", error, self._writer.readable_path
         finally:
             self._status.clear()
             self._collector.close()
         return Result(
-            path=options.path,
+            path=path,
             reason=reason,
             events=self._writer.events_written,
+            dropped=self._writer.events_dropped,
             lost=self._collector.lost,
             size_bytes=self._writer.bytes_written,
             containers=self._facts.containers_seen,
-            command_status=self._wait_for_command(stop, reason),
+            command_status=self._command_status(stop, reason),
             failure=failure,
         )
 
-    def _loop(self, stop: _Stop) -> str:
+    def _loop(self, stop: Stop) -> str:
         deadline = float("inf")
         if self._options.duration_s is not None:
             deadline = time.monotonic() + self._options.duration_s
         signals, reason = 0, "duration"
         while True:
             urgent = self._collector.drain()
+            self._snapshots.follow()
             self._show_status()
-            if self._command is not None and self._command.poll() is not None:
+            if self._command is not None and self._command.status is not None:
                 return reason if signals else "command"
             if stop.count > signals:
                 if signals or self._command is None:
@@ -201,37 +188,19 @@ class Recorder:
         while time.monotonic() < deadline:
             self._collector.drain()
             time.sleep(_LAST_REAPS_S / 10)
-        if not self._facts.finish(_FACTS_TIMEOUT_S):
+        deadline = time.monotonic() + _FACTS_TIMEOUT_S
+        shown = self._snapshots.finish(_FACTS_TIMEOUT_S)
+        if not self._facts.finish(max(0.0, deadline - time.monotonic())) or not shown:
             self._write_fact({"kind": "problem", "what": "some facts took too long to find"})
-        self._snapshot("end")
+        self._snapshots.write_end(self._writer)
         self._collector.drain_all()
-        status = self._command.poll() if self._command is not None else None
         self._writer.close(
             {
-                "ts_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-                "wall_ns": time.clock_gettime_ns(time.CLOCK_REALTIME),
+                **self._collector.totals(),
                 "reason": reason,
-                "command_status": None if status is None else shell_status(status),
-                "events": self._collector.events,
-                "details": self._collector.details,
-                "losses": self._engine.read_losses(),
-                "ring_peak_bytes": self._collector.ring_peak_bytes,
-                "snapshot_end": True,
+                "command_status": self._command.status if self._command is not None else None,
             }
         )
-
-    def _snapshot(self, phase: str) -> None:
-        records = read_tasks(self._engine.open_snapshot())
-        if self._options.record_filter.kind is abi.Filter.NONE:
-            records = add_missing_parents(records)
-        self._writer.write_tasks(phase, records)
-        tasks = decode_tasks(records)
-        if phase == "start":
-            self._facts.look_at_host(tasks, self._options.no_args)
-        else:
-            self._writer.write_processes(
-                phase, read_processes(tasks, no_args=self._options.no_args)
-            )
 
     def _look_at_details(self, batch: bytes) -> None:
         if may_tell_of_containers(batch):
@@ -244,13 +213,8 @@ class Recorder:
     def _write_fact(self, fact: dict[str, Any]) -> None:
         """From any thread. A failure to write is the recording loop's to notice and to report."""
         with contextlib.suppress(CaptureError):
-            self._writer.write_json(
-                FACT, {**fact, "ts_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME)}
-            )
-
-    def _write_start_processes(self, processes: Iterator[dict[str, Any]]) -> None:
-        with contextlib.suppress(CaptureError):
-            self._writer.write_processes("start", processes)
+            now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            self._writer.write_json(FACT, {"ts_ns": now_ns, **fact})
 
     def _show_status(self) -> None:
         self._status.update(
@@ -260,40 +224,16 @@ class Recorder:
             self._facts.containers_seen,
         )
 
-    def _wait_for_command(self, stop: _Stop, reason: str) -> int | None:
-        """The command's status. After a signal a command that goes on is left alone."""
+    def _command_status(self, stop: Stop, reason: str) -> int | None:
         if self._command is None:
             return 128 + stop.signal if self._options.command and stop.count else None
-        signals = stop.count
-        while (status := self._command.poll()) is None:
-            if reason == "signal" or stop.count > signals:
-                return 128 + stop.signal
-            stop.wait(_POLL_S)
-        return shell_status(status)
+        return self._command.wait(stop, signalled=reason == "signal")
 
 
 def _hurry() -> None:
     """Lets the collector run before others: on a host that is out of CPU it would lose events."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-
-
-def _start_command(
-    command: Sequence[str],
-) -> tuple[subprocess.Popen[bytes] | None, HostError | None]:
-    """The command, or why it cannot be run: the capture is finished in that case too."""
-    try:
-        return subprocess.Popen(list(command)), None
-    except (OSError, ValueError) as error:
-        cause = str(error)
-        if isinstance(error, OSError) and error.errno:
-            cause = os.strerror(error.errno)
-        return None, HostError(f"cannot run {command[0]}", cause)
-
-
-def shell_status(returncode: int) -> int:
-    """Popen.returncode as a shell's $? has it: 128+n for a signal."""
-    return 128 - returncode if returncode < 0 else returncode
 
 
 def record(options: Options) -> Result:
@@ -310,15 +250,24 @@ def record(options: Options) -> Result:
         )
     if options.command and shutil.which(options.command[0]) is None:
         raise HostError(f"cannot run {options.command[0]}", "there is no such program")
-    stop = _Stop()
-    with stop.handling():
+    stop = Stop()
+    with stop.handling(), contextlib.ExitStack() as stack:
+        directory = None
+        if options.max_bytes is not None:
+            directory = take_directory(options.path, options.say)
+            stack.callback(directory.leave)
         settings = Settings(options.buffer_bytes, _bpf_config(options))
         engine = open_engine(options.engine, settings, options.confirmations)
-        try:
-            writer = CaptureWriter(options.path, _header(options, engine), force=options.force)
-            return Recorder(options, engine, writer).run(stop)
-        finally:
-            engine.close()
+        stack.callback(engine.close)
+        header = _header(options, engine)
+        writer: RecordingWriter
+        if directory is None or options.max_bytes is None:
+            writer = CaptureWriter(options.path, header, force=options.force)
+        else:
+            writer = SegmentWriter(
+                options.path, directory, options.max_bytes, header, force=options.force
+            )
+        return Recorder(options, engine, writer).run(stop)
 
 
 def _bpf_config(options: Options) -> abi.Config:
@@ -329,6 +278,7 @@ def _bpf_config(options: Options) -> abi.Config:
 
 
 def _header(options: Options, engine: Engine) -> dict[str, Any]:
+    bounds = {} if options.max_bytes is None else {"max_bytes": options.max_bytes}
     return {
         "schema": abi.SCHEMA,
         "rtrace": tracer.__version__,
@@ -339,6 +289,7 @@ def _header(options: Options, engine: Engine) -> dict[str, Any]:
         "argv": _recorded_argv(options),
         "filter": options.record_filter.description,
         "buffer_bytes": engine.events_bytes,
+        **bounds,
         "no_args": options.no_args,
         "pid": os.getpid(),
         "layout": abi.layout_description(),
@@ -370,3 +321,15 @@ def round_buffer(size: int) -> int:
             "give something from 64KiB to 1GiB",
         )
     return 1 << (size - 1).bit_length()
+
+
+def check_bound(size: int) -> int:
+    """The bound of a recording, in bytes.
+
+    Raises:
+        UsageError: too small for anything of use to be kept.
+    """
+    if size < MIN_BYTES:
+        step = "give at least 1MiB, and better 20MiB"
+        raise UsageError(f"cannot keep a recording in {size} bytes", "", step)
+    return size

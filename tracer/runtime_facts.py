@@ -37,6 +37,12 @@ def find_daemons(tasks: list[abi.Task], names: tuple[bytes, ...]) -> list[abi.Ta
     return [task for task in tasks if task.comm in names]
 
 
+def daemon_ids(tasks: list[abi.Task]) -> frozenset[tuple[int, int]]:
+    """tgid and start of the daemons: when they change, so may all that they said."""
+    daemons = find_daemons(tasks, _DOCKERD_NAMES + _CONTAINERD_NAMES)
+    return frozenset((daemon.tgid, daemon.start_ns) for daemon in daemons)
+
+
 def read_runtimes(tasks: list[abi.Task]) -> Iterator[dict[str, Any]]:
     """FACT chunks of the kinds "runtime" and "problem" for the processes of the snapshot."""
     told: set[str] = set()

@@ -518,7 +518,7 @@ def test_facts_that_are_allowed(tmp_path: Path, content: bytes) -> None:
 def test_read_error_is_a_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = small_stream().write(tmp_path / "x.rtrace")
     with CaptureReader(path) as reader:
-        offset = reader._offset
+        offset = reader._first.offset
 
         def pread(fd: int, size: int, position: int) -> bytes:
             raise OSError(5, "Input/output error")

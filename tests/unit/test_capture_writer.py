@@ -133,7 +133,7 @@ def test_name_without_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_not_inherited_by_commands(tmp_path: Path) -> None:
     writer = CaptureWriter(tmp_path / "x", HEADER)
-    assert not os.get_inheritable(writer._fd)
+    assert not os.get_inheritable(writer._file._fd)
     writer.close(TRAILER)
 
 
@@ -203,8 +203,8 @@ def test_details_of_any_amount_are_cut_between_records(tmp_path: Path) -> None:
     records = dict(stream.chunks())[b"DETL"]
     assert len(records) > CHUNK_BYTES
     writer = CaptureWriter(tmp_path / "x", HEADER)
-    writer.write_details(records)
-    writer.write_details(b"")
+    writer.write_details(records, len(records))
+    writer.write_details(b"", 0)
     writer.close(TRAILER)
     contents = [content for _, content in read_all(tmp_path / "x")[:-1]]
     assert len(contents) == 2

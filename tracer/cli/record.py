@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tracer.errors import RtraceError, UsageError
+from tracer.text import printable
 from tracer.units import duration_option, format_size, size_option
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ FAILED = 125  # with a COMMAND, whose own statuses are passed on
     show_default=True,
     help="Ring buffer for events; rounded up to a power of two.",
 )
+@click.option(
+    "--max-size",
+    metavar="SIZE",
+    callback=size_option,
+    help="Keep only the newest SIZE: 20MiB, 500MiB.",
+)
 @click.option("--no-args", is_flag=True, help="Do not record the arguments of programs.")
 @click.option("--live", is_flag=True, help="Print what happens as it happens.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
@@ -62,6 +69,7 @@ def record(
     engine: str,
     confirm: str,
     buffer: int,
+    max_size: int | None,
     no_args: bool,
     live: bool,
     force: bool,
@@ -93,12 +101,14 @@ def record(
                 engine=engine,
                 confirmations=None if confirm == "auto" else [Confirmation(confirm)],
                 buffer_bytes=recorder.round_buffer(buffer),
+                max_bytes=None if max_size is None else recorder.check_bound(max_size),
                 no_args=no_args,
                 force=force,
                 argv=sys.argv,
                 on_events=view.show_events if view else None,
                 on_details=view.show_details if view else None,
                 on_started=lambda: _say_started(duration, command),
+                say=_say,
                 show_status=not (live and sys.stdout.isatty()),
             )
         )
@@ -117,6 +127,11 @@ def record(
     return result.command_status or 0
 
 
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(printable(line), file=sys.stderr, flush=True)
+
+
 def _say_started(duration: float | None, command: tuple[str, ...]) -> None:
     if not sys.stderr.isatty():
         return
@@ -131,9 +146,7 @@ def _say_started(duration: float | None, command: tuple[str, ...]) -> None:
 def _say_done(result: Result) -> None:
     """Where the capture is, what is in it, and what to run next."""
     lost = f", {result.lost:,} LOST" if result.lost else ""
-    with contextlib.suppress(OSError):  # the terminal may be gone
-        print(
-            f"{result.path}: {result.events:,} events{lost}, {format_size(result.size_bytes)}\n"
-            f"next: rtrace report {result.path}",
-            file=sys.stderr,
-        )
+    dropped = f", {result.dropped:,} older ones dropped" if result.dropped else ""
+    size = format_size(result.size_bytes)
+    _say(f"{result.path}: {result.events:,} events{lost}{dropped}, {size}")
+    _say(f"next: rtrace report {result.path}")

@@ -1,0 +1,126 @@
+"""The snapshots of a recording: what lives when it begins, at each segment's beginning, and when
+it is saved or ends.
+
+Hooks come first and are never off: what happens while a snapshot is taken is recorded as well.
+The kernel's part takes milliseconds. Reading /proc takes 50 us a process, and is a thread's work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from tracer.capture_format import FACT
+from tracer.chunk_writer import ChunkWriter
+from tracer.engine import Engine
+from tracer.errors import CaptureError
+from tracer.fact_finder import FactFinder
+from tracer.recording_writer import RecordingWriter
+from tracer.segment_writer import BeginningTooLargeError
+from tracer.snapshot import add_missing_parents, decode_tasks, read_processes, read_tasks
+
+
+class Snapshots:
+    """Takes the snapshots.
+
+    Args:
+        engine: whose task iterator.
+        writer: of the recording.
+        facts: looks at all that lives, and says what each segment should know.
+        no_args: leave arguments out.
+        whole_host: nothing is filtered.
+        on_process: gets each process that a beginning shows; called from a thread.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        writer: RecordingWriter,
+        facts: FactFinder,
+        *,
+        no_args: bool,
+        whole_host: bool,
+        on_process: Sequence[Callable[[dict[str, Any]], None]] = (),
+    ) -> None:
+        self._engine, self._writer, self._facts = engine, writer, facts
+        self._no_args, self._whole_host, self._on_process = no_args, whole_host, on_process
+        self._work: queue.SimpleQueue[tuple[ChunkWriter, bytes | None] | None]
+        self._work = queue.SimpleQueue()
+        self._shown_segment = 0
+        self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
+        self._thread.start()
+
+    def begin(self) -> None:
+        """The first snapshot: the kernel's part at once, since from then on all is recorded.
+
+        Raises:
+            CaptureError: it cannot be written.
+        """
+        self._shown_segment = self._writer.segment
+        beginning = self._writer.beginning()
+        records = self._read_tasks()
+        with contextlib.suppress(BeginningTooLargeError):  # the thread will say so
+            beginning.write_tasks("start", records)
+        self._work.put((beginning, records))
+
+    def follow(self) -> None:
+        """To be called often: a segment that has begun since gets its snapshot."""
+        if self._writer.segment != self._shown_segment:
+            self._shown_segment = self._writer.segment
+            self._work.put((self._writer.beginning(), None))
+
+    def write_end(self, writer: ChunkWriter) -> None:
+        """What lives now, as the end of a capture.
+
+        Raises:
+            CaptureError: it cannot be written.
+        """
+        records = self._read_tasks()
+        writer.write_tasks("end", records)
+        processes = read_processes(decode_tasks(records), no_args=self._no_args)
+        writer.write_processes("end", processes)
+
+    def finish(self, timeout: float) -> bool:
+        """Ends the work; False if it did not end within the timeout, in seconds."""
+        self._work.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _read_tasks(self) -> bytes:
+        records = read_tasks(self._engine.open_snapshot())
+        return add_missing_parents(records) if self._whole_host else records
+
+    def _run(self) -> None:
+        while work := self._work.get():
+            # What cannot be written is the recording loop's to notice and to report; a segment
+            # that is over needs no beginning.
+            with contextlib.suppress(CaptureError):
+                self._show(*work)
+
+    def _show(self, beginning: ChunkWriter, records: bytes | None) -> None:
+        try:
+            if records is None:
+                records = self._read_tasks()
+                beginning.write_tasks("start", records)
+            tasks = decode_tasks(records)
+            self._facts.look_at_host(tasks)
+            for fact in self._facts.facts_in_use():
+                beginning.write_json(FACT, fact)
+            beginning.write_processes("start", self._look_at(tasks))
+            self._facts.end_round()
+        except BeginningTooLargeError as error:
+            what = f"{error.fact}: {error.cause}"
+            now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            self._writer.write_json(FACT, {"kind": "problem", "what": what, "ts_ns": now_ns})
+        self._writer.end_beginning(beginning)
+
+    def _look_at(self, tasks: list[Any]) -> Iterator[dict[str, Any]]:
+        for process in read_processes(tasks, no_args=self._no_args):
+            self._facts.look_at_process(process)
+            for look in self._on_process:
+                look(process)
+            yield process
