@@ -17,7 +17,7 @@ from typing import Any
 from tracer.capture_format import FACT
 from tracer.chunk_writer import ChunkWriter
 from tracer.engine import Engine
-from tracer.errors import CaptureError
+from tracer.errors import CaptureError, HostError
 from tracer.fact_finder import FactFinder
 from tracer.recording_writer import RecordingWriter
 from tracer.segment_writer import BeginningTooLargeError
@@ -112,7 +112,7 @@ class Snapshots:
                 beginning.write_json(FACT, fact)
             beginning.write_processes("start", self._look_at(tasks))
             self._facts.end_round()
-        except BeginningTooLargeError as error:
+        except (BeginningTooLargeError, HostError) as error:
             what = f"{error.fact}: {error.cause}"
             now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             self._writer.write_json(FACT, {"kind": "problem", "what": what, "ts_ns": now_ns})
