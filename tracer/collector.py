@@ -114,6 +114,18 @@ class Collector:
         self._writer.losses_before = self._losses_passed
         self._flushed_at = time.monotonic()
 
+    def catch_up(self) -> None:
+        """Reads what is there, and writes it; what comes meanwhile can wait.
+
+        Raises:
+            CaptureError: the capture cannot be written.
+        """
+        for _ in range(self._event_ring.size // _BATCH_BYTES + 1):
+            self.drain()
+            if not (self._event_ring.pending_bytes() or self._detail_ring.pending_bytes()):
+                break
+        self.flush()
+
     def drain_all(self) -> None:
         """Reads all that is there, at the end, and writes it."""
         while self._event_ring.pending_bytes() or self._detail_ring.pending_bytes():

@@ -8,31 +8,31 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import tracer
 from tracer import abi
 from tracer.capture_format import FACT
 from tracer.capture_writer import CaptureWriter
-from tracer.cgroups import naming_controller, read_hierarchies
 from tracer.collector import Collector
 from tracer.command import Command
-from tracer.confirmation import Confirmation
 from tracer.container_names import find_detail_sighting, may_tell_of_containers
+from tracer.control import ControlServer
 from tracer.engine import Engine, Settings
 from tracer.engines import open_engine
-from tracer.errors import CaptureError, HostError, RtraceError, UsageError
+from tracer.errors import CaptureError, HostError, RtraceError
 from tracer.fact_finder import FactFinder
-from tracer.filters import RecordFilter
-from tracer.host import read_clock, read_host
+from tracer.notify import Notifier
+from tracer.options import Options, bpf_config, make_header
 from tracer.recording_writer import RecordingWriter
 from tracer.recovery import take_directory
-from tracer.segment_writer import MIN_BYTES, SegmentWriter
+from tracer.saves import Checkpoint, Saver
+from tracer.segment_writer import SegmentWriter
 from tracer.snapshots import Snapshots
-from tracer.status import StatusLine
+from tracer.status import StatusLine, format_kept
 from tracer.stopping import Stop
+from tracer.triggers import TriggerWatch
 
 _POLL_S = 0.05
 _FACTS_TIMEOUT_S = 1.0
@@ -40,45 +40,7 @@ _FACTS_TIMEOUT_S = 1.0
 _LAST_REAPS_S = 0.05
 _COMMAND_STOP_S = 5.0
 _NICE = -10
-_BUFFER_MIN, _BUFFER_MAX = 64 << 10, 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What to record, and how.
-
-    Attributes:
-        path: the capture to create.
-        duration_s: stop by itself after so many seconds.
-        command: program to run and to record until it ends.
-        engine: one of tracer.engines.ENGINES.
-        confirmations: hooks to confirm reparents with; None: what this host allows.
-        buffer_bytes: size of the events ring.
-        max_bytes: keep so many bytes, the newest; None: all.
-        no_args: record no arguments of programs.
-        argv: rtrace's own command line, for the header.
-        on_events, on_details: look at each batch (--live).
-        show_status: keep a status line on stderr if that is a terminal.
-        on_started: called when everything from now on is recorded.
-        say: takes lines for the user.
-    """
-
-    path: str
-    record_filter: RecordFilter = field(default_factory=RecordFilter)
-    duration_s: float | None = None
-    command: Sequence[str] = ()
-    engine: str = "auto"
-    confirmations: Sequence[Confirmation] | None = None
-    buffer_bytes: int = 16 << 20
-    max_bytes: int | None = None
-    no_args: bool = False
-    force: bool = False
-    argv: Sequence[str] = ()
-    on_events: Callable[[bytes], None] | None = None
-    on_details: Callable[[list[abi.Detail]], None] | None = None
-    on_started: Callable[[], None] | None = None
-    say: Callable[[str], None] = print
-    show_status: bool = True
+_TELL_EVERY_S = 5.0
 
 
 @dataclass(slots=True)
@@ -111,15 +73,29 @@ class Recorder:
     def __init__(self, options: Options, engine: Engine, writer: RecordingWriter) -> None:
         self._options, self._engine, self._writer = options, engine, writer
         self._facts = FactFinder(self._write_fact)
+        self._triggers = TriggerWatch(options.triggers) if options.triggers else None
         self._snapshots = Snapshots(
             engine,
             writer,
             self._facts,
             no_args=options.no_args,
             whole_host=options.record_filter.kind is abi.Filter.NONE,
+            on_process=self._triggers.look_at_process if self._triggers is not None else None,
         )
-        self._collector = Collector(engine, writer, self._look_at_details, options.on_events)
+        looks = options.on_events is not None or self._triggers is not None
+        self._collector = Collector(
+            engine, writer, self._look_at_details, self._look_at_events if looks else None
+        )
         self._status = StatusLine(sys.stderr, enabled=options.show_status)
+        self._saver = Saver(
+            options.path,
+            self._snapshots,
+            self._checkpoint,
+            self._say,
+            after_s=options.after_s,
+            keep=options.keep,
+        )
+        self._notifier, self._told_at = Notifier(), 0.0
         self._command: Command | None = None
 
     def run(self, stop: Stop) -> Result:
@@ -129,6 +105,7 @@ class Recorder:
         failure: RtraceError | None = None
         try:
             self._snapshots.begin()
+            self._notifier.ready()
             if options.on_started is not None:
                 options.on_started()
             if options.command and not stop.count:
@@ -138,13 +115,17 @@ class Recorder:
                     failure = error  # the capture is finished all the same
             if failure is None:
                 _hurry()
-                reason = self._loop(stop)
+                with self._reachable():
+                    reason = self._loop(stop)
+            self._notifier.stopping()
             self._finish(reason)
         except CaptureError as error:
             reason, failure, path = "error", error, self._writer.readable_path
         finally:
+            self._saver.close()
             self._status.clear()
             self._collector.close()
+            self._notifier.close()
         return Result(
             path=path,
             reason=reason,
@@ -161,11 +142,16 @@ class Recorder:
         deadline = float("inf")
         if self._options.duration_s is not None:
             deadline = time.monotonic() + self._options.duration_s
-        signals, reason = 0, "duration"
+        signals, saves, reason = 0, 0, "duration"
         while True:
             urgent = self._collector.drain()
             self._snapshots.follow()
+            self._saver.poll()
+            self._tell_manager()
             self._show_status()
+            if stop.saves > saves:
+                saves = stop.saves
+                self._saver.request()
             if self._command is not None and self._command.status is not None:
                 return reason if signals else "command"
             if stop.count > signals:
@@ -185,8 +171,10 @@ class Recorder:
     def _finish(self, reason: str) -> None:
         """What is still on its way, the snapshot of what lives on, and the trailer."""
         deadline = time.monotonic() + _LAST_REAPS_S
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline or self._saver.busy:
             self._collector.drain()
+            self._snapshots.follow()
+            self._saver.poll(at_once=True)
             time.sleep(_LAST_REAPS_S / 10)
         deadline = time.monotonic() + _FACTS_TIMEOUT_S
         shown = self._snapshots.finish(_FACTS_TIMEOUT_S)
@@ -202,7 +190,36 @@ class Recorder:
             }
         )
 
+    @contextlib.contextmanager
+    def _reachable(self) -> Iterator[None]:
+        """`rtrace snapshot` finds this recorder meanwhile."""
+        try:
+            server = ControlServer(self._options.path, self._saver.request)
+        except HostError as error:
+            if self._options.max_bytes is not None:
+                self._say(f"rtrace: {error}")
+            yield
+            return
+        try:
+            yield
+        finally:
+            server.close()
+
+    def _checkpoint(self) -> Checkpoint:
+        self._collector.catch_up()
+        return self._collector.totals(), self._writer.hold()
+
+    def _look_at_events(self, batch: bytes) -> None:
+        if self._triggers is not None:
+            for hit in self._triggers.look_at_events(batch):
+                self._write_fact({"kind": "trigger", **asdict(hit), "trigger": str(hit.trigger)})
+                self._saver.trigger(hit)
+        if self._options.on_events is not None:
+            self._options.on_events(batch)
+
     def _look_at_details(self, batch: bytes) -> None:
+        if self._triggers is not None:
+            self._triggers.look_at_details(batch)
         if may_tell_of_containers(batch):
             for detail in abi.decode_details(batch):
                 if sighting := find_detail_sighting(detail):
@@ -216,12 +233,27 @@ class Recorder:
             now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             self._writer.write_json(FACT, {"ts_ns": now_ns, **fact})
 
+    def _tell_manager(self) -> None:
+        """A sign of life, and now and then how it goes."""
+        self._notifier.alive()
+        if time.monotonic() - self._told_at >= _TELL_EVERY_S:
+            self._told_at = time.monotonic()
+            kept = format_kept(self._writer.bytes_written, self._writer.events_dropped)
+            lost = self._collector.lost
+            self._notifier.status(f"{self._collector.events:,} events, {lost:,} lost, {kept}")
+
+    def _say(self, line: str) -> None:
+        """From any thread."""
+        with self._status.away():
+            self._options.say(line)
+
     def _show_status(self) -> None:
         self._status.update(
             self._collector.events,
             self._collector.lost,
             self._writer.bytes_written,
             self._facts.containers_seen,
+            self._writer.events_dropped,
         )
 
     def _command_status(self, stop: Stop, reason: str) -> int | None:
@@ -256,10 +288,10 @@ def record(options: Options) -> Result:
         if options.max_bytes is not None:
             directory = take_directory(options.path, options.say)
             stack.callback(directory.leave)
-        settings = Settings(options.buffer_bytes, _bpf_config(options))
+        settings = Settings(options.buffer_bytes, bpf_config(options))
         engine = open_engine(options.engine, settings, options.confirmations)
         stack.callback(engine.close)
-        header = _header(options, engine)
+        header = make_header(options, engine)
         writer: RecordingWriter
         if directory is None or options.max_bytes is None:
             writer = CaptureWriter(options.path, header, force=options.force)
@@ -268,68 +300,3 @@ def record(options: Options) -> Result:
                 options.path, directory, options.max_bytes, header, force=options.force
             )
         return Recorder(options, engine, writer).run(stop)
-
-
-def _bpf_config(options: Options) -> abi.Config:
-    controller = naming_controller(read_hierarchies())
-    config = abi.Config(no_args=options.no_args, v1_controller=controller)
-    options.record_filter.apply(config)
-    return config
-
-
-def _header(options: Options, engine: Engine) -> dict[str, Any]:
-    bounds = {} if options.max_bytes is None else {"max_bytes": options.max_bytes}
-    return {
-        "schema": abi.SCHEMA,
-        "rtrace": tracer.__version__,
-        "clock": read_clock(),
-        "host": read_host(),
-        "engine": engine.name,
-        "confirm": engine.confirmation,
-        "argv": _recorded_argv(options),
-        "filter": options.record_filter.description,
-        "buffer_bytes": engine.events_bytes,
-        **bounds,
-        "no_args": options.no_args,
-        "pid": os.getpid(),
-        "layout": abi.layout_description(),
-    }
-
-
-def _recorded_argv(options: Options) -> list[str]:
-    """rtrace's command line, without COMMAND's arguments where none are to be recorded, or many."""
-    own = len(options.argv) - len(options.command)
-    kept = 1 if options.no_args else abi.ARGS_MAX // 16
-    return [argument[: abi.ARGS_MAX] for argument in options.argv[: own + kept]]
-
-
-def new_name() -> str:
-    """Name for a capture in the current directory, from the time."""
-    return time.strftime("rtrace-%Y%m%d-%H%M%S.rtrace")
-
-
-def round_buffer(size: int) -> int:
-    """The next power of two, as a BPF ring buffer needs it.
-
-    Raises:
-        UsageError: too small or too large to work with.
-    """
-    if not _BUFFER_MIN <= size <= _BUFFER_MAX:
-        raise UsageError(
-            f"cannot use a buffer of {size} bytes",
-            "",
-            "give something from 64KiB to 1GiB",
-        )
-    return 1 << (size - 1).bit_length()
-
-
-def check_bound(size: int) -> int:
-    """The bound of a recording, in bytes.
-
-    Raises:
-        UsageError: too small for anything of use to be kept.
-    """
-    if size < MIN_BYTES:
-        step = "give at least 1MiB, and better 20MiB"
-        raise UsageError(f"cannot keep a recording in {size} bytes", "", step)
-    return size

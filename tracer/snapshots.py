@@ -11,7 +11,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tracer.capture_format import FACT
@@ -44,7 +44,7 @@ class Snapshots:
         *,
         no_args: bool,
         whole_host: bool,
-        on_process: Sequence[Callable[[dict[str, Any]], None]] = (),
+        on_process: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self._engine, self._writer, self._facts = engine, writer, facts
         self._no_args, self._whole_host, self._on_process = no_args, whole_host, on_process
@@ -121,6 +121,6 @@ class Snapshots:
     def _look_at(self, tasks: list[Any]) -> Iterator[dict[str, Any]]:
         for process in read_processes(tasks, no_args=self._no_args):
             self._facts.look_at_process(process)
-            for look in self._on_process:
-                look(process)
+            if self._on_process is not None:
+                self._on_process(process)
             yield process

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import time
+from collections.abc import Iterator
 from typing import TextIO
 
 from tracer.units import format_size
@@ -25,9 +28,12 @@ class StatusLine:
         self._enabled = enabled and stream.isatty()
         self._started = self._shown_at = time.monotonic()
         self._events_before = 0
+        self._lock = threading.Lock()
 
-    def update(self, events: int, lost: int, size_bytes: int, containers: int) -> None:
-        """Shows the figures, four times a second at most."""
+    def update(
+        self, events: int, lost: int, size_bytes: int, containers: int, dropped: int = 0
+    ) -> None:
+        """Shows the figures, four times a second at most. ``dropped``: events that had to go."""
         now = time.monotonic()
         elapsed = now - self._shown_at
         if not self._enabled or elapsed < _EVERY_S:
@@ -36,9 +42,17 @@ class StatusLine:
         self._shown_at, self._events_before = now, events
         line = (
             f"{format_elapsed(now - self._started)}  {events:,} events  {rate:,.0f}/s  "
-            f"{lost:,} lost  {format_size(size_bytes)}  {containers} containers"
+            f"{lost:,} lost  {format_kept(size_bytes, dropped)}  {containers} containers"
         )
-        self._write(f"\r\x1b[K{line[: self._columns() - 1]}")
+        with self._lock:
+            self._write(f"\r\x1b[K{line[: self._columns() - 1]}")
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """Something else may be printed meanwhile, by any thread."""
+        with self._lock:
+            self.clear()
+            yield
 
     def clear(self) -> None:
         """Takes the line away, before something else is printed."""
@@ -57,6 +71,12 @@ class StatusLine:
             self._stream.flush()
         except OSError:  # the terminal is gone: no reason to lose the capture's end
             self._enabled = False
+
+
+def format_kept(size_bytes: int, dropped: int) -> str:
+    """ "3.2 MiB", or "3.2 MiB kept, 1,000 events dropped"."""
+    size = format_size(size_bytes)
+    return f"{size} kept, {dropped:,} events dropped" if dropped else size
 
 
 def format_elapsed(seconds: float) -> str:

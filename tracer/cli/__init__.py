@@ -13,6 +13,7 @@ from tracer.cli.doctor import doctor
 from tracer.cli.dump import dump
 from tracer.cli.record import record
 from tracer.cli.report import report
+from tracer.cli.snapshot import snapshot
 from tracer.errors import RtraceError
 from tracer.text import printable
 
@@ -28,7 +29,7 @@ def rtrace() -> None:
     """
 
 
-for command in (record, report, dump, doctor):
+for command in (record, snapshot, report, dump, doctor):
     rtrace.add_command(command)
 
 

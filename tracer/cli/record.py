@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tracer.errors import RtraceError, UsageError
+from tracer.status import format_kept
 from tracer.text import printable
-from tracer.units import duration_option, format_size, size_option
+from tracer.units import duration_option, size_option
 
 if TYPE_CHECKING:
     from tracer.recorder import Result
@@ -55,7 +56,31 @@ FAILED = 125  # with a COMMAND, whose own statuses are passed on
     "--max-size",
     metavar="SIZE",
     callback=size_option,
-    help="Keep only the newest SIZE: 20MiB, 500MiB.",
+    help="Keep only the newest SIZE: 20MiB, 500MiB. [default: all; 64MiB with --trigger]",
+)
+@click.option(
+    "--trigger",
+    "triggers",
+    multiple=True,
+    metavar="EVENT",
+    help="Save what is kept at EVENT, and go on: shim-exit, dockerd-exit, containerd-exit, oom, "
+    "container-exit, container-exit!=0, runtime-kill. May be repeated.",
+)
+@click.option(
+    "--after",
+    metavar="TIME",
+    callback=duration_option,
+    default="5s",
+    show_default=True,
+    help="A save waits so long after its EVENT.",
+)
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Keep the newest N saves.",
 )
 @click.option("--no-args", is_flag=True, help="Do not record the arguments of programs.")
 @click.option("--live", is_flag=True, help="Print what happens as it happens.")
@@ -70,6 +95,9 @@ def record(
     confirm: str,
     buffer: int,
     max_size: int | None,
+    triggers: tuple[str, ...],
+    after: float,
+    keep: int,
     no_args: bool,
     live: bool,
     force: bool,
@@ -84,24 +112,29 @@ def record(
     sudo rtrace record                                   the whole host, until Ctrl-C
     sudo rtrace record -o run.rtrace -- docker run --rm alpine true
     sudo rtrace record --pidns $(pidof -s systemd) --duration 30s
+    sudo rtrace record --max-size 100MiB --trigger shim-exit --trigger 'container-exit!=0'
     """
-    from tracer import recorder
+    from tracer import options, recorder
     from tracer.confirmation import Confirmation
     from tracer.filters import resolve_filter
     from tracer.live import LiveView
+    from tracer.triggers import parse_trigger
 
     view = LiveView(sys.stdout) if live else None
     try:
         result = recorder.record(
-            recorder.Options(
-                path=output or recorder.new_name(),
+            options.Options(
+                path=output or options.new_name(),
                 record_filter=resolve_filter(pidns, cgroup),
                 duration_s=duration,
                 command=command,
                 engine=engine,
                 confirmations=None if confirm == "auto" else [Confirmation(confirm)],
-                buffer_bytes=recorder.round_buffer(buffer),
-                max_bytes=None if max_size is None else recorder.check_bound(max_size),
+                buffer_bytes=options.round_buffer(buffer),
+                max_bytes=options.choose_bound(max_size, triggers),
+                triggers=[parse_trigger(trigger) for trigger in triggers],
+                after_s=after,
+                keep=keep,
                 no_args=no_args,
                 force=force,
                 argv=sys.argv,
@@ -146,7 +179,6 @@ def _say_started(duration: float | None, command: tuple[str, ...]) -> None:
 def _say_done(result: Result) -> None:
     """Where the capture is, what is in it, and what to run next."""
     lost = f", {result.lost:,} LOST" if result.lost else ""
-    dropped = f", {result.dropped:,} older ones dropped" if result.dropped else ""
-    size = format_size(result.size_bytes)
-    _say(f"{result.path}: {result.events:,} events{lost}{dropped}, {size}")
+    kept = format_kept(result.size_bytes, result.dropped)
+    _say(f"{result.path}: {result.events:,} events{lost}, {kept}")
     _say(f"next: rtrace report {result.path}")

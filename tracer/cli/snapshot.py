@@ -1,0 +1,57 @@
+"""`rtrace snapshot`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+
+import click
+
+from tracer.errors import HostError
+from tracer.text import printable
+
+
+@click.command()
+@click.option("--pid", type=click.IntRange(min=1), metavar="PID", help="The recorder's pid.")
+@click.option("-o", "--output", metavar="FILE", help="[default: a name beside its capture]")
+def snapshot(pid: int | None, output: str | None) -> None:
+    """Save what a running recording holds, and let it go on.
+
+    Most useful with `rtrace record --max-size`, which keeps the newest part of what happened.
+
+    \b
+    sudo rtrace snapshot
+    sudo rtrace snapshot --pid 4711 -o incident.rtrace
+    """
+    from tracer.capture_file import give_to_sudo_user
+    from tracer.control import ask_to_save
+
+    saved = ask_to_save(pid or _find_recorder(), output)
+    with contextlib.suppress(OSError):  # the recorder may be in another mount namespace
+        fd = os.open(saved.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        give_to_sudo_user(fd)
+        os.close(fd)
+    print(printable(str(saved)))
+    print(f"next: rtrace report {printable(saved.path)}", file=sys.stderr)
+
+
+def _find_recorder() -> int:
+    """The pid of the only one."""
+    from tracer.control import find_recorders
+
+    running = find_recorders()
+    if not running:
+        raise HostError(
+            "cannot save a recording",
+            "no recorder is running",
+            "start one: sudo rtrace record --max-size 20MiB",
+        )
+    if len(running) > 1:
+        listed = [f"{pid} ({capture or 'does not answer'})" for pid, capture in running.items()]
+        raise HostError(
+            "cannot choose the recording to save",
+            f"there are {len(running)}: {', '.join(listed)}",
+            "say which: --pid PID",
+        )
+    return next(iter(running))
