@@ -138,15 +138,17 @@ class CaptureReader:
     def _open_first(self) -> tuple[Sequence[int], ChunkReader]:
         """Numbers of the segments, and the first of them; a recorder may be dropping some."""
         cause = "it is a directory, and holds no segments of a recording"
+        where = ""
         try:
             found = list_segments(self._directory_fd)
             for position, number in enumerate(found):
+                where = f"{segment_name(number)}: "
                 with contextlib.suppress(FileNotFoundError):
                     fd = open_segment(self._directory_fd, number)
                     path = os.path.join(self.path, segment_name(number))
                     return found[position:], ChunkReader(path, fd)
         except OSError as error:
-            cause = str(error.strerror)
+            cause = f"{where}{error.strerror}"
         os.close(self._directory_fd)
         raise CaptureError(f"cannot read {self.path}", cause, NO_CAPTURE)
 
@@ -168,7 +170,7 @@ class CaptureReader:
             except FileNotFoundError:
                 self.damage = f"{name} is missing"
             except OSError as error:
-                self.damage = f"{name} cannot be read: {error.strerror}"
+                self.damage = f"{name}: {error.strerror}"
             except CaptureError as error:
                 self.damage = f"{name}: {error.cause}"
             if self.damage is not None:

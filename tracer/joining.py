@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 
@@ -89,17 +90,20 @@ def hold_directory(directory: SegmentDirectory) -> list[Held]:
         CaptureError: one cannot be read, or is missing.
     """
     held: list[Held] = []
+    name = ""
     try:
         for number in directory.numbers():
-            if held and number != held[-1].number + 1:
-                raise FileNotFoundError(segment_name(held[-1].number + 1))
+            name = segment_name(held[-1].number + 1 if held else number)
+            if segment_name(number) != name:
+                raise FileNotFoundError(errno.ENOENT, "it is missing")
             fd = open_segment(directory.fd, number)
             held.append(Held(number, fd, os.fstat(fd).st_size, 0, 0))
     except OSError as error:
         for segment in held:
             os.close(segment.fd)
-        cause = error.strerror or f"{error} is missing"
         raise CaptureError(
-            f"cannot save what a recorder left in {directory.path}", cause, "move it away"
+            f"cannot save what a recorder left in {directory.path}",
+            f"{name}: {error.strerror}",
+            "read it with `rtrace report`, and move it away",
         ) from None
     return held

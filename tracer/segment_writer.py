@@ -179,10 +179,15 @@ class SegmentWriter(RecordingWriter):
         self._kept_bytes += len(data)
 
     def _make_room(self, size: int) -> None:
+        self._drop_for(size)
+        if self._kept_bytes + size > self._max_bytes:
+            # More came at once than half of the bound, and there is but one segment.
+            self._begin()
+            self._drop_for(size)
+
+    def _drop_for(self, size: int) -> None:
         while self._kept_bytes + size > self._max_bytes and len(self._segments) > 1:
             self._drop_oldest()
-        if self._kept_bytes + size > self._max_bytes:
-            self._begin()  # only after more at once than half of the bound
 
     def _begin(self) -> None:
         """A new segment."""
@@ -204,7 +209,7 @@ class SegmentWriter(RecordingWriter):
                 "give a larger --max-size, or a shorter command line",
             )
         while self._segments and self._kept_bytes + len(data) > self._max_bytes:
-            self._drop_oldest()
+            self._drop_oldest()  # the last one too: it is full
         try:
             file = self._directory.create(self.segment + 1)
             file.append(data)

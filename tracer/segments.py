@@ -44,11 +44,10 @@ def open_segment(directory_fd: int, number: int) -> int:
     Raises:
         OSError: there is none, or it may not be read.
     """
-    name = segment_name(number)
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-    other = OSError(errno.EINVAL, f"{name} is not a regular file")
+    other = OSError(errno.EINVAL, "it is not a regular file")
     try:
-        fd = os.open(name, flags, dir_fd=directory_fd)
+        fd = os.open(segment_name(number), flags, dir_fd=directory_fd)
     except OSError as error:
         raise other if error.errno in (errno.ELOOP, errno.ENXIO) else error from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
