@@ -10,7 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.machine import describe_machine, rtrace_command
+from bench.machine import describe_machine, machine_line, rtrace_command
+from bench.recording import Setup
 from bench.suite import Plan, Suite
 from bench.table import render_table
 
@@ -28,6 +29,9 @@ def main() -> None:
     parser.add_argument(
         "--rounds", metavar="N", type=int, help=f"pairs for each ratio (default: {DEFAULT.rounds})"
     )
+    parser.add_argument(
+        "--engine", choices=("core", "bcc"), default="core", help="of the recorder that is measured"
+    )
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("bench: recording needs root; run make bench, or sudo")
@@ -40,7 +44,7 @@ def main() -> None:
     begun = time.monotonic()
     machine = describe_machine()
     with tempfile.TemporaryDirectory(prefix="rtrace-bench-") as scratch:
-        suite = Suite(plan, Path(scratch), progress=sys.stderr.isatty())
+        suite = Suite(plan, Setup(Path(scratch), options.engine), progress=sys.stderr.isatty())
         try:
             suite.run()
         except KeyboardInterrupt:
@@ -48,9 +52,8 @@ def main() -> None:
     seconds = time.monotonic() - begun
 
     print(
-        f"{machine['cpu']}, {machine['cpus']} CPUs{', virtual' if machine['virtual'] else ''}, "
-        f"kernel {machine['kernel']}, {machine['os']}, Python {machine['python']}; "
-        f"{plan.rounds} rounds, {seconds:.0f} s, load average {os.getloadavg()[1]:.1f} (5 minutes)"
+        f"{machine_line(machine)}; engine {options.engine}, {plan.rounds} rounds, {seconds:.0f} s, "
+        f"load average {os.getloadavg()[1]:.1f} (5 minutes)"
     )
     if sys.stderr.isatty():
         print("\r\x1b[K", end="", file=sys.stderr)
@@ -62,6 +65,7 @@ def main() -> None:
         document = {
             "bench": 1,
             "machine": machine,
+            "engine": options.engine,
             "plan": plan.as_json(),
             "seconds": seconds,
             "notes": suite.notes,

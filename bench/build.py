@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from bench.recording import BenchError
+from bench.errors import BenchError
 from hatch_build import CFLAGS
 
 _HERE = Path(__file__).resolve().parent

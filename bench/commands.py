@@ -9,8 +9,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.errors import BenchError
 from bench.machine import rtrace_command
-from bench.recording import BenchError
+from bench.recording import Setup
 from bench.stats import Summary
 from tracer import abi
 from tracer.capture_format import EVENT_STRIDE, EVENTS, TASK_PHASE, TASKS
@@ -41,7 +42,7 @@ class Start:
     attached: float
 
 
-def measure_starts(directory: Path, rounds: int) -> list[Start]:
+def measure_starts(setup: Setup, rounds: int) -> list[Start]:
     """Starts recorders while something forks all the time; the first start warms the caches.
 
     Raises:
@@ -51,14 +52,15 @@ def measure_starts(directory: Path, rounds: int) -> list[Start]:
     try:
         assert forker.stdout is not None
         forker.stdout.readline()
-        return [_measure_start(directory / "start.rtrace") for _ in range(rounds + 1)][1:]
+        return [_measure_start(setup) for _ in range(rounds + 1)][1:]
     finally:
         forker.kill()
         forker.communicate()
 
 
-def _measure_start(path: Path) -> Start:
-    command = [rtrace_command(), "record", "--duration", "0.1s", "-o", str(path)]
+def _measure_start(setup: Setup) -> Start:
+    path = setup.directory / "start.rtrace"
+    command = setup.record_command(path, "--duration", "0.1s")
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -15,7 +15,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bench.recording import BUFFER_BYTES, BenchError, recording
+from bench.errors import BenchError
+from bench.recording import BUFFER_BYTES, Setup, recording
 from tracer.libbpf import BpfObject, library
 
 EVENTS_A_PROCESS = 3
@@ -124,7 +125,7 @@ class FloodRun:
 
 
 def measure_flood(
-    directory: Path, program: Path, rate: float, seconds: float, idle_share: float
+    setup: Setup, program: Path, rate: float, seconds: float, idle_share: float
 ) -> FloodRun:
     """Records a flood.
 
@@ -134,7 +135,7 @@ def measure_flood(
     Raises:
         BenchError: this kernel does not take the program, or no recorder starts.
     """
-    with recording(directory) as current:
+    with recording(setup) as current:
         ids = (current.map_id(_RINGBUF, BUFFER_BYTES), current.map_id(_ARRAY))
         arguments = [str(argument) for argument in (program, *ids, rate, seconds)]
         done = subprocess.run(

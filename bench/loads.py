@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from bench.recording import BenchError
+from bench.errors import BenchError
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,14 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def machine_line(machine: dict[str, Any]) -> str:
+    """What ``describe_machine`` gave, for people."""
+    return (
+        f"{machine['cpu']}, {machine['cpus']} CPUs{', virtual' if machine['virtual'] else ''}, "
+        f"kernel {machine['kernel']}, {machine['os']}, Python {machine['python']}"
+    )
+
+
 def last_cpu() -> int:
     """Number of the last CPU that this process may use."""
     return max(os.sched_getaffinity(0))

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.errors import BenchError
 from bench.frames import Sizes, read_frames, read_sizes
 from bench.machine import rtrace_command
+from bench.processes import read_cpu_ns, read_peak_rss
 from tracer.capture_format import TASKS
 from tracer.capture_reader import CaptureReader
 
@@ -28,15 +30,21 @@ _LAST_WRITE_S = 0.7
 RECORDING_S = 0.3 + _SETTLE_S + _LAST_WRITE_S + 0.3
 
 
-class BenchError(Exception):
-    """Something could not be measured; ``str()`` says why."""
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How recorders are started.
 
-    @classmethod
-    def from_output(cls, program: str, output: str | bytes) -> BenchError:
-        """With the last line that a failed program said."""
-        text = output if isinstance(output, str) else output.decode("utf-8", "replace")
-        lines = text.strip().splitlines() or ["it says nothing"]
-        return cls(f"{program} failed: {lines[-1].strip()[:120]}")
+    Attributes:
+        directory: where captures go.
+        engine: as for --engine.
+    """
+
+    directory: Path
+    engine: str
+
+    def record_command(self, path: Path, *options: str) -> list[str]:
+        """`rtrace record` into ``path``."""
+        return [rtrace_command(), "record", "--engine", self.engine, "-o", str(path), *options]
 
 
 @dataclass(slots=True)
@@ -82,7 +90,7 @@ class Recording:
 
     def __init__(self, process: subprocess.Popen[bytes], path: Path) -> None:
         self._process, self._path = process, path
-        self._cpu_ns, self._wall_ns = self._read_cpu_ns(), time.monotonic_ns()
+        self._cpu_ns, self._wall_ns = read_cpu_ns(process.pid), time.monotonic_ns()
         self.outcome: Outcome | None = None
 
     @property
@@ -111,9 +119,9 @@ class Recording:
     def finish(self) -> Outcome:
         """Lets it write what it has, and ends it."""
         time.sleep(_LAST_WRITE_S)
-        cpu_ns = self._read_cpu_ns() - self._cpu_ns
+        cpu_ns = read_cpu_ns(self.pid) - self._cpu_ns
         wall_ns = time.monotonic_ns() - self._wall_ns
-        rss_bytes = self._read_peak_rss()
+        rss_bytes = read_peak_rss(self.pid)
         self.end()
         trailer = _read_trailer(self._path)
         return Outcome(
@@ -131,30 +139,17 @@ class Recording:
             self._process.send_signal(signal.SIGINT)
             self._process.wait()
 
-    def _read_cpu_ns(self) -> int:
-        total = 0
-        for schedstat in Path(f"/proc/{self._process.pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError):
-                total += int(schedstat.read_text().split()[0])
-        return total
-
-    def _read_peak_rss(self) -> int:
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) << 10
-        raise BenchError("the recorder has no VmHWM")
-
 
 @contextlib.contextmanager
-def recording(directory: Path) -> Iterator[Recording]:
+def recording(setup: Setup) -> Iterator[Recording]:
     """Records within; the outcome is there afterwards, and the capture is not.
 
     Raises:
         BenchError: the recorder did not start.
     """
-    path = directory / "bench.rtrace"
+    path = setup.directory / "bench.rtrace"
     process = subprocess.Popen(
-        [rtrace_command(), "record", "--buffer", str(BUFFER_BYTES), "-o", str(path)],
+        setup.record_command(path, "--buffer", str(BUFFER_BYTES)),
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
@@ -194,9 +189,9 @@ def _read_trailer(path: Path) -> dict[str, Any]:
         return reader.trailer
 
 
-def measure_idle(directory: Path, seconds: float) -> Outcome:
+def measure_idle(setup: Setup, seconds: float) -> Outcome:
     """A recording of next to nothing: what the recorder costs by itself."""
-    with recording(directory) as current:
+    with recording(setup) as current:
         time.sleep(seconds)
     assert current.outcome is not None
     return current.outcome

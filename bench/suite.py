@@ -6,11 +6,11 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from bench.build import build_flood, build_storm
 from bench.commands import measure_command, measure_report, measure_starts
+from bench.errors import BenchError
 from bench.flood import FloodRun, measure_flood
 from bench.loads import Load, SchedPipe, Storm
 from bench.machine import (
@@ -24,8 +24,8 @@ from bench.paired import Paired, measure_paired
 from bench.recording import (
     BUFFER_BYTES,
     RECORDING_S,
-    BenchError,
     Outcome,
+    Setup,
     bytecode_environment,
     measure_idle,
 )
@@ -87,7 +87,7 @@ class Suite:
     """Runs everything; what cannot be measured becomes a row that says why.
 
     Args:
-        directory: for captures and compiled programs.
+        setup: how recorders are started; compiled programs go to its directory too.
         progress: say on stderr what is being measured.
 
     Attributes:
@@ -96,12 +96,16 @@ class Suite:
         notes: what makes the figures doubtful.
     """
 
-    def __init__(self, plan: Plan, directory: Path, *, progress: bool) -> None:
-        self._plan, self._directory, self._progress = plan, directory, progress
+    def __init__(self, plan: Plan, setup: Setup, *, progress: bool) -> None:
+        self._plan, self._setup, self._progress = plan, setup, progress
+        self._directory = setup.directory
         self._cpus: int = describe_machine()["cpus"]
         self._peak_rss = 0
         self._idle_share = 0.0
         self._storm_lost = 0
+        # The design's bars for the start and for memory are for the core engine.
+        self._start_bar = START_S if setup.engine == "core" else None
+        self._rss_bar = RSS_MB if setup.engine == "core" else None
         self.rows: list[Row] = []
         self.results: dict[str, Any] = {}
         self.notes: list[str] = []
@@ -111,7 +115,7 @@ class Suite:
         bytecode_environment(self._directory)
         self._look_at_others("before")
         steal = steal_ticks()
-        with self._or_row("exec'd to first event possible", "s", START_S):
+        with self._or_row("exec'd to first event possible", "s", self._start_bar):
             self._measure_start()
         with self._or_row("recorder", "", None):
             idle = self._measure_idle()
@@ -138,19 +142,19 @@ class Suite:
 
     def _measure_start(self) -> None:
         self._say("start")
-        starts = measure_starts(self._directory, self._plan.commands)
+        starts = measure_starts(self._setup, self._plan.commands)
         first = Summary.of(start.first_event for start in starts)
         attached = Summary.of(start.attached for start in starts)
         self.results["start"] = {
             "first_event_s": first.as_json(),
             "attached_s": attached.as_json(),
         }
-        self._row("exec'd to first event possible", "s", START_S, first, digits=3)
+        self._row("exec'd to first event possible", "s", self._start_bar, first, digits=3)
         self._row("exec'd to everything attached", "s", None, attached, digits=3)
 
     def _measure_idle(self) -> Outcome:
         self._say("idle")
-        tries = [measure_idle(self._directory, self._plan.idle_s) for _ in range(_IDLE_ATTEMPTS)]
+        tries = [measure_idle(self._setup, self._plan.idle_s) for _ in range(_IDLE_ATTEMPTS)]
         idle = min(tries, key=lambda outcome: outcome.cpu_ns)
         if idle.events_per_second > _QUIET_RATE:
             self.notes.append("the host was never quiet: nothing is taken off the recorder's CPU")
@@ -174,7 +178,7 @@ class Suite:
             paired = self._measure_pair(storm, self._plan.storm_s)
             name = f"{mode} storm"
             bar = STORM_RATIO if mode != "fork" else None
-            rate = storm.children / min(cost.wall_ns for cost in paired.with_recorder) * 1e9
+            rate = storm.children / min(cost.wall_ns for cost in paired.traced) * 1e9
             note = f"best runs {paired.best_cpu_ratio():.3f}; up to {rate:,.0f} processes/s"
             self._row(f"{name}: CPU with / without", "", bar, paired.cpu_ratio(), note, digits=3)
             self._row(f"{name}: wall time with / without", "", None, paired.wall_ratio(), digits=3)
@@ -201,7 +205,7 @@ class Suite:
                 self._row(f"{what}: with / without", "", PIPE_RATIO, ratio, note, digits=3)
 
     def _measure_pair(self, load: Load, run_s: float) -> Paired:
-        paired = measure_paired(load, self._directory, self._plan.rounds, self._plan.limit_s(run_s))
+        paired = measure_paired(load, self._setup, self._plan.rounds, self._plan.limit_s(run_s))
         self.results[load.name] = paired.as_json(self._idle_share)
         self._peak_rss = max(self._peak_rss, self.results[load.name]["rss_bytes"])
         return paired
@@ -215,7 +219,7 @@ class Suite:
                 for _ in range(_FLOOD_ATTEMPTS):
                     self._say(f"{rate:,} synthetic events/s")
                     run = measure_flood(
-                        self._directory, program, rate, self._plan.flood_s, self._idle_share
+                        self._setup, program, rate, self._plan.flood_s, self._idle_share
                     )
                     runs.append(run)
                     if not run.lost:
@@ -239,7 +243,7 @@ class Suite:
             self._row(
                 f"peak RSS less the rings, {when}",
                 "MB",
-                RSS_MB,
+                self._rss_bar,
                 _one((rss - _MAPPED_BYTES) / 1e6),
                 note=f"total {rss / 1e6:.1f} MB",
                 digits=1,
