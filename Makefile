@@ -66,6 +66,10 @@ bench: $(STAMP) $(OBJECT) | packages-bench ## what recording costs on this machi
 soak: $(STAMP) $(OBJECT) | packages ## an hour of a bounded recording under mixed load (ARGS=... for bench.soak)
 	@$(AS_ROOT) $(VENV)/python -m bench.soak $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: $(STAMP) $(OBJECT) | packages-peers ## the same beside perf, bpftrace, strace ... (ARGS=... for bench.peers)
+	@$(AS_ROOT) $(VENV)/python -m bench.peers $(ARGS)
+
 # A venv of its own with the wheel in it: the checkout may go. Debian's sudo looks in /usr/local/bin.
 .PHONY: install
 install: | packages-build ## put rtrace where `sudo rtrace` finds it (PREFIX=/usr/local)
@@ -93,7 +97,7 @@ clean: ## remove what make built in the checkout
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 # The packages are asked for each time (it takes 20 ms) and order nothing to be built again.
-.PHONY: packages-build packages packages-test packages-bench
+.PHONY: packages-build packages packages-test packages-bench packages-peers
 packages-build:
 	@tools/debian-packages build
 packages:
@@ -102,6 +106,8 @@ packages-test:
 	@tools/debian-packages build docker test
 packages-bench:
 	@tools/debian-packages build bench
+packages-peers:
+	@tools/debian-packages build peers
 
 # Debian's own Python packages stay out of sight while pip decides, so that the venv gets all that
 # rtrace depends on in its own versions; only then does the venv open to them, for python3-bpfcc.

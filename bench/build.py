@@ -8,12 +8,15 @@ from pathlib import Path
 from bench.errors import BenchError
 from hatch_build import CFLAGS
 
+# comm of all processes of a storm.
+STORM_NAME = "rtrace-storm"
+
 _HERE = Path(__file__).resolve().parent
 
 
 def build_storm(directory: Path) -> Path:
     """The storm program; static, so that its exec storm measures exec and not the linker."""
-    target = directory / "storm"
+    target = directory / STORM_NAME
     return _run(["gcc", "-O2", "-static", "-o", str(target), str(_HERE / "storm.c")], target)
 
 

@@ -47,7 +47,7 @@ class Storm:
 
     def __init__(self, mode: str, program: Path, workers: int, seconds: float) -> None:
         self.name = mode
-        self._program, self._workers = program, workers
+        self._program, self.workers = program, workers
         self.iterations = 200
         while True:
             took = self.run().wall_ns / 1e9
@@ -59,13 +59,20 @@ class Storm:
     @property
     def children(self) -> int:
         """How many processes one run makes."""
-        return self.iterations * self._workers
+        return self.iterations * self.workers
+
+    @property
+    def command(self) -> list[str]:
+        """What one run executes; it prints what parse_cost() reads."""
+        return [str(self._program), self.name, str(self.iterations), str(self.workers)]
 
     def run(self) -> Cost:
         """See Load."""
-        output = subprocess.check_output(
-            [self._program, self.name, str(self.iterations), str(self._workers)]
-        )
+        return self.parse_cost(subprocess.check_output(self.command))
+
+    @staticmethod
+    def parse_cost(output: bytes) -> Cost:
+        """Of a run, from its output."""
         wall, cpu = output.split()
         return Cost(int(wall), int(cpu))
 

@@ -5,12 +5,14 @@
  *     storm fork|vfork|exec ITERATIONS WORKERS
  *
  * Each worker makes ITERATIONS children, one after the other, and waits for each. A child exits
- * at once, or (exec) becomes this program again, which then exits at once. A worker is bound to a
+ * at once, or (exec) becomes this program again, which then exits at once: by its path and not as
+ * /proc/self/exe, so that all have one comm. A worker is bound to a
  * CPU with its children, each to the next: otherwise the scheduler's choice where a child runs
  * makes more difference than any tracer.
  * Prints: wall nanoseconds, CPU nanoseconds (user and system, children included).
  */
 #define _GNU_SOURCE
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +21,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+static char self[PATH_MAX];
 
 static long long cpu_ns(int who)
 {
@@ -46,7 +50,7 @@ static pid_t make_child(const char *mode)
 	if (child)
 		return child;
 	if (mode[0] == 'e')
-		execve("/proc/self/exe", argv, envp);
+		execve(self, argv, envp);
 	_exit(mode[0] == 'e');
 }
 
@@ -94,6 +98,8 @@ int main(int argc, char **argv)
 		return 2;
 	if (strcmp(argv[1], "fork") && strcmp(argv[1], "vfork") && strcmp(argv[1], "exec"))
 		return 2;
+	if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+		return 1;
 	workers = atol(argv[3]);
 	start = wall_ns();
 	for (i = 0; i < workers; i++) {

@@ -13,13 +13,7 @@ from bench.commands import measure_command, measure_report, measure_starts
 from bench.errors import BenchError
 from bench.flood import FloodRun, measure_flood
 from bench.loads import Load, SchedPipe, Storm
-from bench.machine import (
-    describe_machine,
-    last_cpu,
-    other_recorders,
-    others_load,
-    steal_ticks,
-)
+from bench.machine import describe_machine, last_cpu
 from bench.paired import Paired, measure_paired
 from bench.recording import (
     BUFFER_BYTES,
@@ -30,6 +24,7 @@ from bench.recording import (
     measure_idle,
 )
 from bench.stats import Summary
+from bench.surroundings import Surroundings
 from bench.table import Row
 from tracer.engine import DETAILS_RING_BYTES
 
@@ -113,8 +108,9 @@ class Suite:
     def run(self) -> None:
         """Measures everything."""
         bytecode_environment(self._directory)
-        self._look_at_others("before")
-        steal = steal_ticks()
+        self._say("others")
+        surroundings = Surroundings()
+        surroundings.look("before")
         with self._or_row("exec'd to first event possible", "s", self._start_bar):
             self._measure_start()
         with self._or_row("recorder", "", None):
@@ -124,21 +120,10 @@ class Suite:
             self._measure_floods()
             self._add_memory(idle)
         self._measure_commands()
-        self._look_at_others("after")
-        self.results["steal_ticks"] = steal_ticks() - steal
-        if self.results["steal_ticks"] > 100:
-            self.notes.append(f"the hypervisor took {self.results['steal_ticks'] / 100:.0f} s away")
-
-    def _look_at_others(self, when: str) -> None:
         self._say("others")
-        load, recorders = others_load(1.0), other_recorders()
-        self.results[f"others_{when}"] = {"load": load, "recorders": recorders}
-        if load > 0.05:
-            self.notes.append(
-                f"{when} the run others kept the CPUs busy to {load:.0%}: measure again"
-            )
-        if recorders:
-            self.notes.append(f"{when} the run another rtrace ran: it burdens all runs")
+        surroundings.look("after")
+        self.results |= surroundings.as_json()
+        self.notes += surroundings.notes()
 
     def _measure_start(self) -> None:
         self._say("start")

@@ -43,9 +43,18 @@ class Row:
 
 
 def render_table(rows: Sequence[Row]) -> str:
-    """As Markdown with aligned columns, so that it reads well on a terminal too."""
-    cells: list[tuple[str, ...]] = [("what", "bar", "measured", "spread", "", "how")]
-    cells += [_cells(row) for row in rows]
+    """The bars' table."""
+    return render_cells(
+        [("what", "bar", "measured", "spread", "", "how"), *(_cells(row) for row in rows)]
+    )
+
+
+def render_cells(cells: Sequence[tuple[str, ...]]) -> str:
+    """As Markdown with aligned columns, so that it reads well on a terminal too.
+
+    Args:
+        cells: of each line, the titles first.
+    """
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     lines = [
         "| "
