@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.build import build_storm
+from bench.errors import BenchError
 from bench.machine import describe_machine, rtrace_command
-from bench.recording import BenchError
 from bench.stats import Summary
 from demo.privatedocker import PrivateDocker, PrivateDockerError
 
