@@ -15,6 +15,8 @@ from tracer import abi
 # One detail is up to 7 KB, but execs are thousands a second at most.
 DETAILS_RING_BYTES = 2 << 20
 
+LOSS_SIZE = ctypes.sizeof(abi.Loss)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -60,18 +62,22 @@ class LossCounters:
     """The mapped array of loss counters, one entry a possible CPU."""
 
     def __init__(self, mapped: memoryview, cpus: int) -> None:
-        self._mapped, self._cpus = mapped, cpus
+        self._mapped = mapped[: cpus * LOSS_SIZE]
+        self._seen, self._losses = b"", [(0, 0)] * cpus
 
     def read(self) -> list[tuple[int, int]]:
-        """Events and details lost since the start, for each CPU."""
-        losses = (abi.Loss * self._cpus).from_buffer_copy(self._mapped)
-        return [(loss.events, loss.details) for loss in losses]
+        """Events and details lost since the start, for each CPU; the same list until they change.
+
+        Asked at each poll, on hosts with hundreds of CPUs too.
+        """
+        now = bytes(self._mapped)
+        if now != self._seen:
+            losses = (abi.Loss * len(self._losses)).from_buffer_copy(now)
+            self._seen, self._losses = now, [(loss.events, loss.details) for loss in losses]
+        return self._losses
 
 
 def possible_cpus() -> int:
     """How many CPU numbers the kernel may use (/sys/devices/system/cpu/possible)."""
     with open("/sys/devices/system/cpu/possible") as file:
         return int(file.read().strip().replace("-", ",").split(",")[-1]) + 1
-
-
-LOSS_SIZE = ctypes.sizeof(abi.Loss)

@@ -85,6 +85,14 @@ class FactFinder:
         if sighting := find_sighting(process["tgid"], args, cgroups):
             self.look_at_container(sighting)
 
+    def is_known(self, container: str) -> bool:
+        """Whether another process that tells of a container by its cgroup would change nothing."""
+        with self._lock:
+            if container not in self._containers:
+                return False
+            found = self._see(container)
+            return found.named or found.attempts >= _ATTEMPTS
+
     def look_at_container(self, sighting: Sighting) -> None:
         """A process told of a container: find its name, unless it is known."""
         with self._lock:

@@ -220,7 +220,7 @@ class Recorder:
     def _look_at_details(self, batch: bytes) -> None:
         if self._triggers is not None:
             self._triggers.look_at_details(batch)
-        if may_tell_of_containers(batch):
+        if may_tell_of_containers(batch, self._facts.is_known):
             for detail in abi.decode_details(batch):
                 if sighting := find_detail_sighting(detail):
                     self._facts.look_at_container(sighting)

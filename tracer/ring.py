@@ -6,6 +6,9 @@ wraps around is contiguous. Each record begins with 8 bytes: a u32 length whose 
 that the producer is still writing ("busy") and the next that it gave the record up
 ("discarded"), and a u32 page offset.
 
+Headers are read before the bodies, never in one copy with them: memcpy() begins where it likes,
+and a record that is finished meanwhile would then come with an old body.
+
 The position is a plain aligned 8-byte store: enough on x86-64, where stores are not reordered
 with earlier loads.
 """
@@ -13,12 +16,11 @@ with earlier loads.
 from __future__ import annotations
 
 import mmap
-import struct
 
 HEADER_SIZE = 8
 BUSY, DISCARDED = 1 << 31, 1 << 30
 _LENGTH_MASK = DISCARDED - 1
-_HEADER = struct.Struct("<I")
+_WINDOW_BYTES = 64 << 10
 _FLAGS_BYTE = 3  # where both flags are in the little-endian header
 
 
@@ -69,11 +71,10 @@ class Ring:
         if not count:
             return b""
         start = position & self._mask
-        records = bytes(self._data[start : start + count * stride])
-        flags = records[_FLAGS_BYTE::stride]
+        flags = bytes(self._data[start + _FLAGS_BYTE : start + count * stride : stride])
         if flags.count(0) != count:  # at C speed for all records; in Python for the first bad one
             count = next(i for i, flag in enumerate(flags) if flag)
-            records = records[: count * stride]
+        records = bytes(self._data[start : start + count * stride])
         self._position[0] = position + count * stride
         return records
 
@@ -81,20 +82,40 @@ class Ring:
         """Records of any size, without their headers.
 
         Args:
-            limit: read at most so many records.
+            limit: read at most so many records. None may be longer than 64 KiB.
         """
-        position, end = self._position[0], self._end[0]
-        data, mask, unpack = self._data, self._mask, _HEADER.unpack_from
         records: list[bytes] = []
+        position, end = self._position[0], self._end[0]
         while position < end and len(records) < limit:
-            start = position & mask
-            (header,) = unpack(data, start)
-            if header & BUSY:
+            start = position & self._mask
+            part = self._data[start : start + min(end - position, _WINDOW_BYTES)]
+            # Copied, since walking in the ring itself waits for each record.
+            headers = memoryview(bytes(part)).cast("I")
+            used = _split_records(headers, bytes(part), records, limit - len(records))
+            if not used:
                 break
-            length = header & _LENGTH_MASK
-            if not header & DISCARDED:
-                body = start + HEADER_SIZE
-                records.append(bytes(data[body : body + length]))
-            position += (length + HEADER_SIZE + 7) & ~7
+            position += used
         self._position[0] = position
         return records
+
+
+def _split_records(headers: memoryview, part: bytes, records: list[bytes], limit: int) -> int:
+    """Appends the records up to the first that is unfinished, or not whole in the part.
+
+    Args:
+        headers: the same part of the ring as it was before, in units of four bytes.
+
+    Returns: how many bytes they take, headers and padding included.
+    """
+    at, size = 0, len(part)
+    for _ in range(limit):
+        if at == size:
+            break
+        header, body = headers[at >> 2], at + HEADER_SIZE
+        after = (body + (header & _LENGTH_MASK) + 7) & ~7
+        if header & BUSY or after > size:
+            break
+        if header < DISCARDED:
+            records.append(part[body : body + header])
+        at = after
+    return at

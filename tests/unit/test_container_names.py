@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from tracer import abi, container_names
-from tracer.container_names import Sighting, find_detail_sighting, find_sighting, read_container
+from tracer.container_names import (
+    Sighting,
+    find_detail_sighting,
+    find_sighting,
+    may_tell_of_containers,
+    read_container,
+)
 
 ID = "0123456789abcdef" * 4
 OTHER = "f" * 64
@@ -242,3 +248,34 @@ def test_a_process_that_is_gone(bundle: Path) -> None:
     fact = read_container(Sighting(ID, pid, "moby", None, "containerd", str(bundle)))
 
     assert fact["name"] is None
+
+
+def tells(details: bytes, *known: str) -> bool:
+    return may_tell_of_containers(details, known.__contains__)
+
+
+@pytest.mark.parametrize("before", range(5))
+def test_an_id_is_noticed_wherever_it_lies(before: int) -> None:
+    assert tells(b"/" * before + f"/docker/{OTHER}".encode() + bytes(8))
+    assert tells(b"/" * before + OTHER.encode())
+
+
+@pytest.mark.parametrize("program", ["containerd-shim-runc-v2", "conmon", "docker-runc", "crun"])
+def test_a_runtime_is_noticed_without_an_id(program: str) -> None:
+    assert tells(f"/usr/bin/{program} --x".encode())
+
+
+@pytest.mark.parametrize(
+    "details", [b"", b"con run", ID[:63].encode(), b"/" + b"f" * 65 + b"/", b"f" * 200]
+)
+def test_what_is_no_id_tells_nothing(details: bytes) -> None:
+    assert not tells(details)
+
+
+def test_a_container_that_is_known_tells_nothing_new() -> None:
+    details = f"/a/{ID}\0\0/b/{ID}\0\0".encode() * 3
+
+    assert not tells(details, ID)
+    assert tells(details + f"/a/{OTHER}".encode(), ID)
+    assert tells(b"f" * 70 + f"/a/{OTHER}".encode(), ID)
+    assert not tells(b"f" * 70 + f"/a/{OTHER}".encode(), ID, OTHER)
