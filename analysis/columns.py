@@ -119,6 +119,22 @@ def sort_keys(
     return (groups.astype(np.int64) << 32) | rank
 
 
+def rows_of(frame: pd.DataFrame, names: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    """Rows as tuples of plain Python values; NA becomes None."""
+    columns = []
+    for name in names:
+        column = frame[name]
+        if isinstance(column.dtype, pd.Int64Dtype):
+            # By way of objects: a float would lose nanoseconds.
+            missing = column.isna().to_numpy(bool).tolist()
+            numbers = column.fillna(0).to_numpy(np.int64).tolist()
+            columns.append([None if m else n for m, n in zip(missing, numbers, strict=True)])
+        else:
+            values = column.tolist()
+            columns.append([None if v is None or v is pd.NA or v != v else v for v in values])
+    return list(zip(*columns, strict=True))
+
+
 class History:
     """Rows of many processes over time, to find the last or next one of a process at a time.
 

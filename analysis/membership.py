@@ -150,7 +150,9 @@ def _runtime(entry: Known) -> str | None:
 
 
 def _add_facts(known: dict[str, Known], table: Table) -> None:
-    """Names and images that the recorder found. Several facts for one: later ones add."""
+    """Names and images that the recorder found. Several facts for one: later ones only add, as
+    the segments of a bounded recording repeat them."""
+    told: set[tuple[str, str]] = set()
     for fact in table.facts:
         container = fact.get("id")
         if fact.get("kind") != "container" or not isinstance(container, str) or not container:
@@ -159,8 +161,9 @@ def _add_facts(known: dict[str, Known], table: Table) -> None:
         entry.fact = True
         for key in ("name", "image", "namespace"):
             value = fact.get(key)
-            if isinstance(value, str) and value:
+            if isinstance(value, str) and value and (container, key) not in told:
                 setattr(entry, key, value)
+                told.add((container, key))
         runtime = fact.get("runtime")
         if isinstance(runtime, str) and runtime in ("docker", "containerd", "podman", "cri"):
             entry.runtime = runtime

@@ -5,14 +5,15 @@ Every other format is made of it. It holds plain dicts, lists, strings, ints, bo
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from analysis.columns import as_int
+from analysis import recording
+from analysis.clocks import Clocks
+from analysis.columns import rows_of
 from analysis.containers import exec_process
+from analysis.marks import find_triggers, host_marks
 from analysis.model import Capture
 from analysis.runs import PHASES, Call, Container, Run
 from analysis.scene import End, Scene
@@ -40,6 +41,7 @@ _PROCESS_COLUMNS = (
     "exit_signal",
     "core",
     "reap_ns",
+    "gone_ns",
     "subreaper_ns",
     "execs",
     "ns_init",
@@ -72,21 +74,24 @@ def build_report(
     chosen = [c for c in chosen if is_in_window(capture.scene, c, window)]
     builder = _Builder(capture)
     timeline = [
-        builder.entry(c, entry)
+        builder.entry(c.id, entry)
         for c in chosen
         for entry in container_timeline(capture.scene, c)
         if window.has(entry.ts_ns)
     ]
+    timeline += [builder.entry(None, mark) for mark in builder.marks() if window.has(mark.ts_ns)]
     timeline.sort(key=lambda entry: entry["ts_ns"])
     reparents = builder.reparents(chosen if container is not None else None, window)
     containers = [builder.container(c) for c in chosen]
+    # Before the processes: all that are referred to are listed.
+    described = recording.describe(capture, builder.clocks, builder.triggers, builder.ref)
     processes = builder.processes(
         chosen if container is not None else None, window, timeline, reparents
     )
     return {
         "schema": SCHEMA,
-        "capture": builder.capture(),
-        "losses": builder.losses(),
+        "capture": described,
+        "losses": recording.describe_losses(capture.table),
         "selection": {
             "container": chosen[0].id if container is not None and chosen else None,
             "since_ns": since_ns,
@@ -103,83 +108,9 @@ class _Builder:
     def __init__(self, capture: Capture) -> None:
         self._capture, self._scene = capture, capture.scene
         self._refs: dict[int, Json] = {}
-        clock = capture.table.header.get("clock")
-        clock = clock if isinstance(clock, dict) else {}
-        self._boot_ns, self._wall_ns = as_int(clock.get("boot_ns")), as_int(clock.get("wall_ns"))
-
-    # --- the recording -------------------------------------------------------------------------
-
-    def wall(self, ts_ns: int) -> str | None:
-        """UTC of a boot time, to the microsecond."""
-        if not self._wall_ns:
-            return None
-        micros = (self._wall_ns + ts_ns - self._boot_ns) // 1000
-        try:
-            epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-            found = epoch + datetime.timedelta(microseconds=micros)
-        except OverflowError:
-            return None
-        return found.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-    def capture(self) -> Json:
-        table = self._capture.table
-        header, trailer = table.header, table.trailer or {}
-        host = _dict(header.get("host"))
-        tasks = set(table.tasks["phase"].to_numpy(object).tolist())
-        last_ns = max(table.last_ns, self._boot_ns)
-        status = trailer.get("command_status")
-        return {
-            "rtrace": _text(header.get("rtrace")),
-            "host": {key: value for key, value in host.items() if _is_plain(value)},
-            "kernel": _text(host.get("kernel")),
-            "runtimes": self._runtimes(),
-            "engine": _text(header.get("engine")),
-            "confirm": _text(header.get("confirm")),
-            "argv": [str(word) for word in _list(header.get("argv"))],
-            "filter": _dict(header.get("filter")) or None,
-            "no_args": header.get("no_args") is True,
-            "started": {
-                "boot_ns": self._boot_ns,
-                "wall_ns": self._wall_ns,
-                "utc": self.wall(self._boot_ns),
-            },
-            "ended_ns": last_ns,
-            "duration_ns": last_ns - self._boot_ns,
-            "events": table.events,
-            "details": len(table.details),
-            "processes": len(self._scene.ids),
-            "complete": table.complete,
-            "damage": table.damage,
-            "reason": _text(trailer.get("reason")),
-            "command_status": status if isinstance(status, int) else None,
-            "snapshots": {"start": "start" in tasks, "end": "end" in tasks},
-            "problems": [
-                str(fact.get("what")) for fact in table.facts if fact.get("kind") == "problem"
-            ],
-        }
-
-    def _runtimes(self) -> list[Json]:
-        """Runtimes that the recorder found; a later fact of the same one replaces an earlier."""
-        found: dict[tuple[Any, ...], Json] = {}
-        for fact in self._capture.table.facts:
-            name = fact.get("name")
-            if fact.get("kind") != "runtime" or not isinstance(name, str):
-                continue
-            plain = {k: v for k, v in fact.items() if k != "kind" and _is_plain(v)}
-            found[name, str(fact.get("tgid")), str(fact.get("start_ns"))] = plain
-        return list(found.values())
-
-    def losses(self) -> Json:
-        rows = self._capture.table.losses
-        names = ("from_ns", "to_ns", "cpu", "events", "details")
-        windows = [dict(zip(names, row, strict=True)) for row in _rows(rows, names)]
-        for window in windows:
-            window["from_ns"] = max(window["from_ns"], self._boot_ns)
-        return {
-            "events": sum(window["events"] for window in windows),
-            "details": sum(window["details"] for window in windows),
-            "windows": windows,
-        }
+        self._boot_ns = capture.table.kept_from_ns
+        self.clocks = Clocks(capture.table)
+        self.triggers = find_triggers(self._scene)
 
     # --- references ----------------------------------------------------------------------------
 
@@ -240,7 +171,7 @@ class _Builder:
             wanted[[p for c in chosen for p in _people(scene, c)]] = True
             rows = rows[wanted[child] | wanted[old] | wanted[new]]
         result = []
-        for row, values in zip(rows.tolist(), _rows(frame.iloc[rows], names), strict=True):
+        for row, values in zip(rows.tolist(), rows_of(frame.iloc[rows], names), strict=True):
             ts_ns = values[0]
             if not window.has(ts_ns):
                 continue
@@ -282,10 +213,9 @@ class _Builder:
         }
 
     def _run(self, number: int, run: Run) -> Json:
-        began = "before" if run.before else "recorded"
         return {
             "run": number,
-            "began": began if number else "not-seen",
+            "began": self._began(run) if number else "not-seen",
             "client": self.ref(run.client),
             "client_named_it": run.client_sure,
             "daemon": self.ref(run.daemon),
@@ -299,6 +229,12 @@ class _Builder:
             "shim_end": self.end(run.shim_end),
         }
 
+    def _began(self, run: Run) -> str:
+        if run.before:
+            return "before"
+        lost = run.init is not None and self._scene.born_ns(run.init) is None
+        return "not-seen" if lost else "recorded"
+
     def _call(self, call: Call) -> Json:
         process = exec_process(self._scene, call) if call.verb == "exec" else None
         return {
@@ -311,12 +247,16 @@ class _Builder:
             "exec_end": None if process is None else self.end(self._scene.end_of(process)),
         }
 
-    def entry(self, container: Container, entry: Entry) -> Json:
+    def marks(self) -> list[Entry]:
+        """Steps of the timeline that belong to no container."""
+        return host_marks(self.triggers, self.clocks)
+
+    def entry(self, container: str | None, entry: Entry) -> Json:
         return {
             "ts_ns": entry.ts_ns,
             "rel_ns": entry.ts_ns - self._boot_ns,
-            "utc": self.wall(entry.ts_ns),
-            "container": container.id,
+            "utc": self.clocks.utc(entry.ts_ns),
+            "container": container,
             "kind": entry.kind,
             "text": entry.text,
             "certainty": entry.certainty,
@@ -357,8 +297,8 @@ class _Builder:
         part = frame.iloc[rows]
         result = []
         args = part["args"].to_numpy(object)
-        extra = _rows(part, ("role", "container"))
-        values = _rows(part, _PROCESS_COLUMNS)
+        extra = rows_of(part, ("role", "container"))
+        values = rows_of(part, _PROCESS_COLUMNS)
         parents = self._parents()
         for i, pos in enumerate(rows.tolist()):
             entry = {"id": scene.ids[pos]}
@@ -371,7 +311,7 @@ class _Builder:
 
     def _parents(self) -> list[Json]:
         names = ("parent", "from_ns", "until_ns", "how", "certainty")
-        rows = _rows(self._scene.parents, names)
+        rows = rows_of(self._scene.parents, names)
         return [dict(zip(names, row, strict=True)) for row in rows]
 
 
@@ -386,35 +326,3 @@ def _people(scene: Scene, container: Container) -> list[int]:
         for call in run.calls:
             found |= {call.pos, *call.made}
     return sorted(found | set(members))
-
-
-def _rows(frame: pd.DataFrame, names: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    """Rows as tuples of plain Python values; NA becomes None."""
-    columns = []
-    for name in names:
-        column = frame[name]
-        if isinstance(column.dtype, pd.Int64Dtype):
-            # By way of objects: a float would lose nanoseconds.
-            missing = column.isna().to_numpy(bool).tolist()
-            numbers = column.fillna(0).to_numpy(np.int64).tolist()
-            columns.append([None if m else n for m, n in zip(missing, numbers, strict=True)])
-        else:
-            values = column.tolist()
-            columns.append([None if v is None or v is pd.NA or v != v else v for v in values])
-    return list(zip(*columns, strict=True))
-
-
-def _dict(value: object) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, (str, int, bool))

@@ -63,3 +63,8 @@ def span(ns: int) -> str:
     if ns < 120 * 10**9:
         return f"{ns / 1e9:.2f} s"
     return str(datetime.timedelta(seconds=ns // 10**9))
+
+
+def count(number: int, noun: str, plural: str = "s") -> str:
+    """ "1 event", "2,000 events"."""
+    return f"{number:,} {noun}{'' if number == 1 else plural}"

@@ -53,7 +53,7 @@ class Entry:
     Attributes:
         kind: client, shim, runc, init, adoption (of process 1, an exec'd process or the shim),
             orphan (adoption of another process in the container), exec, signal, exit (of
-            process 1), reap, note.
+            process 1), reap, note; of the whole host: trigger, suspend, clock.
         processes: positions of those that it is about.
         certainty: of an adoption; None else.
     """
@@ -169,7 +169,8 @@ class _Story:
         for row in rows[:TOLD]:
             ts_ns = int(programs.from_ns[row])
             words = command_line(programs.args[row]) or printable(programs.filename[row])
-            verb = "started the workload" if row == rows[0] and not run.before else "executed"
+            first = ts_ns == run.phases.get("workload_ns")
+            verb = "started the workload" if first else "executed"
             text = f"process 1 ({scene.tgid[init]}) {verb}: {words or 'program not recorded'}"
             self.add(ts_ns, "init", text, [init], Evidence("EXEC", ts_ns, init))
         self._count_rest(len(rows), [int(programs.from_ns[r]) for r in rows], "execs", init)

@@ -107,7 +107,7 @@ _SHAPES: Mapping[bytes, Any] = {
     HEAD: {
         "schema": _U32,
         "rtrace?": str,
-        "clock": {"boot_ns": _U64, "wall_ns": _U64},
+        "clock": {"boot_ns": _U64, "wall_ns": _U64, "monotonic_ns?": _U64},
         "host?": {
             "hostname?": str,
             "kernel?": str,

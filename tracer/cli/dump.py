@@ -13,6 +13,8 @@ from tracer.capture_format import (
     DETAILS,
     EVENT_STRIDE,
     EVENTS,
+    FACT,
+    PHASES,
     PROCESSES,
     RING_HEADER_SIZE,
     TASK_PHASE,
@@ -51,6 +53,9 @@ def _lines(chunk_type: bytes, content: bytes) -> Iterator[str]:
         for detail in abi.decode_details(content):
             yield f"{_seconds(detail.ts_ns)} {detail.cpu:3} {detail_text(detail)}"
     elif chunk_type == TASKS:
+        # Where a bounded recording began a new segment there is one more of the start.
+        phase = PHASES[TASK_PHASE.unpack_from(content)[0]]
+        yield f"snapshot  {phase}, {(len(content) - TASK_PHASE.size) // abi.TASK_SIZE} processes"
         for offset in range(TASK_PHASE.size, len(content), abi.TASK_SIZE):
             task = abi.Task.from_buffer_copy(content, offset)
             yield (
@@ -64,6 +69,10 @@ def _lines(chunk_type: bytes, content: bytes) -> Iterator[str]:
         chunk = load_json(chunk_type, content)
         for process in chunk["processes"]:
             yield f"proc      {printable(chunk['phase'])} {_json(process)}"
+    elif chunk_type == FACT:
+        fact = load_json(chunk_type, content)
+        ts_ns, kind = fact.pop("ts_ns"), printable(fact.pop("kind"))
+        yield f"{_seconds(ts_ns)}   - {'fact':9} {kind} {_json(fact)}"
     else:
         name = printable(chunk_type).lower()
         yield f"{name:9} {printable(content)}"

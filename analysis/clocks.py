@@ -1,0 +1,91 @@
+"""Wall-clock times of a capture, though the wall clock may have been set while it was recorded.
+
+The recorder reads the clocks when it begins and when one of them has moved against the others:
+each reading holds until the next. CLOCK_BOOTTIME goes on while a host is suspended, CLOCK_MONOTONIC
+stands still.
+"""
+
+from __future__ import annotations
+
+import bisect
+import datetime
+from dataclasses import dataclass
+
+from analysis.columns import as_int
+from analysis.table import Table
+
+# The recorder writes a reading when something moved by more than this (docs/capture-format.md).
+CHANGE_NS = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The clocks at one moment, and what had happened to them since the reading before.
+
+    Attributes:
+        boot_ns, wall_ns: of the same moment.
+        set_ns: the wall clock was set by so much, forward if positive; 0: it was not.
+        suspended_ns: the host was suspended for so long; 0: it was not, or that cannot be told.
+        since_ns: boot time of the reading before; its own for the first.
+    """
+
+    boot_ns: int
+    wall_ns: int
+    set_ns: int
+    suspended_ns: int
+    since_ns: int
+
+
+class Clocks:
+    """What the wall clock showed when.
+
+    Attributes:
+        readings: by boot_ns; the first one is that of HEAD.
+    """
+
+    def __init__(self, table: Table) -> None:
+        head = table.header.get("clock")
+        head = head if isinstance(head, dict) else {}
+        facts = [fact for fact in table.facts if fact.get("kind") == "clock"]
+        facts.sort(key=lambda fact: as_int(fact.get("boot_ns")))
+        self.readings: list[Reading] = []
+        stood: int | None = None  # boot - monotonic: how long it was suspended since boot
+        for found in [head, *facts]:
+            boot_ns, wall_ns = as_int(found.get("boot_ns")), as_int(found.get("wall_ns"))
+            set_ns = suspended_ns = 0
+            since_ns = boot_ns
+            if self.readings:
+                last = self.readings[-1]
+                since_ns = last.boot_ns
+                set_ns = (wall_ns - boot_ns) - (last.wall_ns - last.boot_ns)
+            if (monotonic := found.get("monotonic_ns")) is not None:
+                if stood is not None:
+                    suspended_ns = boot_ns - as_int(monotonic) - stood
+                stood = boot_ns - as_int(monotonic)
+            self.readings.append(
+                Reading(
+                    boot_ns, wall_ns, _if_large(set_ns), _if_large(max(suspended_ns, 0)), since_ns
+                )
+            )
+        self._boots = [reading.boot_ns for reading in self.readings]
+
+    def wall_ns(self, ts_ns: int) -> int | None:
+        """Wall time of a boot time, ns since 1970; None if the capture does not tell."""
+        reading = self.readings[max(bisect.bisect_right(self._boots, ts_ns) - 1, 0)]
+        return reading.wall_ns + ts_ns - reading.boot_ns if reading.wall_ns else None
+
+    def utc(self, ts_ns: int) -> str | None:
+        """Same, as text to the microsecond: "2023-11-14T22:13:20.000000Z"."""
+        wall_ns = self.wall_ns(ts_ns)
+        if wall_ns is None:
+            return None
+        try:
+            epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+            found = epoch + datetime.timedelta(microseconds=wall_ns // 1000)
+        except OverflowError:
+            return None
+        return found.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _if_large(ns: int) -> int:
+    return ns if abs(ns) > CHANGE_NS else 0
