@@ -17,7 +17,7 @@ def find_clients(scene: Scene, containers: list[Container]) -> None:
     """Fill in ``clients`` of containers, and ``client`` of runs (unless the runtime named it)."""
     nameless: list[int] = []
     for pos in scene.positions("docker-client", "ctr"):
-        if scene.exec_ns(pos) is None:
+        if scene.exec_ns(pos) is None and not scene.is_older(pos):
             continue
         owner = _owner(scene, pos, containers)
         if owner is not None:
@@ -79,6 +79,8 @@ def _started(scene: Scene, pos: int, run: Run) -> bool:
     """The command was at work when the run began, and is of a kind that starts containers."""
     anchor = run.anchor_ns
     begun = scene.exec_ns(pos)
+    if run.before and begun is None:
+        return scene.program(pos).verb in _STARTERS  # both are older than what is kept
     if anchor is None or begun is None or scene.program(pos).verb not in _STARTERS:
         return False
     return begun <= anchor and scene.alive_at(pos, anchor)

@@ -48,27 +48,26 @@ def find_ends(table: Table, who: Identities, exits: Times, reaps: Times) -> tupl
     Returns:
         the first is -1 where ``exits`` is known; the second is ``reaps`` where that is known.
     """
-    gone = np.where(exits < 0, reaps, -1)
-    released = reaps
-    open_ = (exits < 0) & (reaps < 0)
-    tasks = table.tasks
-    if not open_.any() or tasks.empty:
-        return gone, released
-    zombies = _zombies(table, who, open_)
-    missing = _missing(table, who, open_)
-    if len(missing[0]):
-        released = reaps.copy()
-        released[missing[0]] = missing[1]
-    for process, times in (missing, zombies):
+    unseen = exits < 0
+    gone = np.where(unseen, reaps, -1)
+    if not unseen.any() or table.tasks.empty:
+        return gone, reaps
+    zombies = _zombies(table, who, unseen)
+    missing = _missing(table, who, unseen & (reaps < 0))
+    for process, times in (missing, zombies):  # being a zombie comes first
         gone[process] = times
+    if not len(missing[0]):
+        return gone, reaps
+    released = reaps.copy()
+    released[missing[0]] = missing[1]
     return gone, released
 
 
-def _zombies(table: Table, who: Identities, open_: npt.NDArray[np.bool_]) -> tuple[Array, Times]:
+def _zombies(table: Table, who: Identities, unseen: npt.NDArray[np.bool_]) -> tuple[Array, Times]:
     """Processes that a snapshot shows as zombies, and when. A leader that exited before other
     threads looks the same: those who are somebody's parent later live on."""
     codes = who.of("tasks")
-    rows = np.flatnonzero((table.tasks["exit_state"].to_numpy() != 0) & open_[codes])
+    rows = np.flatnonzero((table.tasks["exit_state"].to_numpy() != 0) & unseen[codes])
     times = table.tasks["ts_ns"].to_numpy()[rows]
     wanted = np.zeros(len(who), bool)
     wanted[codes[rows]] = True
@@ -78,7 +77,7 @@ def _zombies(table: Table, who: Identities, open_: npt.NDArray[np.bool_]) -> tup
     return codes[rows[kept]][::-1], times[kept][::-1]
 
 
-def _missing(table: Table, who: Identities, open_: npt.NDArray[np.bool_]) -> tuple[Array, Times]:
+def _missing(table: Table, who: Identities, unseen: npt.NDArray[np.bool_]) -> tuple[Array, Times]:
     """Processes that the first snapshot after their last sign does not show, and when that was
     over; only those whose exit may have been lost."""
     snapshots = table.snapshots
@@ -91,7 +90,7 @@ def _missing(table: Table, who: Identities, open_: npt.NDArray[np.bool_]) -> tup
     known = np.zeros(len(who), bool)
     known[who.of("tasks")] = True
     known[: who.born] = True
-    known &= open_ & (who.tgid != 1)
+    known &= unseen & (who.tgid != 1)
     last = _last_sign(table, who, known, subjects=True)
     process = np.flatnonzero(known)
     begins = np.array([s.begin_ns for s in snapshots], np.int64)

@@ -12,7 +12,9 @@ import random
 from dataclasses import dataclass, field
 
 from tests.streams import Proc, Stream
+from tracer import abi
 from tracer.abi import Flag, Hook, Reason, Type
+from tracer.capture_format import PHASES, TASK_PHASE, TASKS
 
 
 @dataclass(eq=False)
@@ -185,6 +187,36 @@ class Kernel:
             pidns=proc.pidns,
         )
         return child
+
+    def snapshot(self, phase: str = "start", *, pause: int = 1) -> None:
+        """TASK: walks over the processes by tgid as the task iterator does, while others act: up to
+        ``pause`` steps between two of them."""
+        records, last = TASK_PHASE.pack(PHASES.index(phase)), -1
+        while ahead := [p for p in self.processes if not p.end_ns and p.proc.tgid > last]:
+            process = min(ahead, key=lambda p: p.proc.tgid)
+            last = process.proc.tgid
+            records += self._task(process)
+            for _ in range(self.random.randint(0, pause)):
+                self.step()
+        self.stream.chunk(TASKS, records)
+
+    def _task(self, process: Process) -> bytes:
+        flags = Flag.SUBREAPER if process.subreaper else Flag(0)
+        if process is (process.namespace or self.init):
+            flags |= Flag.NS_INIT
+        return bytes(
+            abi.Task(
+                ts_ns=self.stream.now,
+                start_ns=process.proc.start_ns,
+                tgid=process.proc.tgid,
+                ns_tgid=process.proc.ns_tgid,
+                pidns=process.proc.pidns,
+                exit_state=32 if process.zombie_ns else 0,
+                flags=flags,
+                comm=process.proc.comm.encode(),
+                **self._parent(process),
+            )
+        )
 
     # --- do_exit() -----------------------------------------------------------------------------
 

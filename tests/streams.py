@@ -112,6 +112,8 @@ class Stream:
         self._items: list[tuple[bytes, bytes]] = []
         self._next_tgid = 1000
         self._dropping = False
+        self._began_ns, self._segment, self._dropped = start_ns, 1, 0
+        self._set_ns = self._suspended_ns = 0
 
     # --- processes -----------------------------------------------------------------------------
 
@@ -439,7 +441,52 @@ class Stream:
 
     def fact(self, kind: str, **values: Any) -> None:
         """FACT, e.g. ``s.fact("container", id=..., name="web", image=None, runtime="docker")``."""
-        self.json(FACT, {"kind": kind, "ts_ns": self._tick({})} | values)
+        self.json(FACT, {"kind": kind, "ts_ns": self._tick(values)} | values)
+
+    def clock(self, *, set_by: int = 0, suspended: int = 0) -> int:
+        """FACT of the clocks, after the wall clock was set by so many ns (negative: back) and the
+        host was suspended for so many."""
+        self.now += suspended
+        self._set_ns += set_by
+        self._suspended_ns += suspended
+        ts_ns = self._tick({})
+        self.fact("clock", ts_ns=ts_ns, boot_ns=ts_ns, **self._other_clocks(ts_ns))
+        return ts_ns
+
+    def trigger(self, trigger: str, process: Proc, what: str, at_ns: int | None = None) -> None:
+        """FACT: an event of this process made the recorder save."""
+        at_ns = self.now if at_ns is None else at_ns
+        named = {"tgid": process.tgid, "start_ns": process.start_ns}
+        self.fact("trigger", trigger=trigger, at_ns=at_ns, what=what, **named)
+
+    def rotate(self, *, drop: bool = False, snapshot: bool = True) -> None:
+        """A bounded recording begins a new segment, with a snapshot; ``drop``: and all segments
+        before it go."""
+        self._segment += 1
+        if drop:
+            self._dropped += self.events
+            self._items.clear()
+            self.events = self.details = 0
+            self.header |= {
+                "clock": {"boot_ns": self.now, **self._other_clocks(self.now)},
+                "segment": {
+                    "number": self._segment,
+                    "began_ns": self._began_ns,
+                    "events_before": self._dropped,
+                },
+                "losses": [list(totals) for totals in self.lost_totals],
+            }
+        else:
+            self.flush()
+        if snapshot:
+            self.snapshot("start")
+
+    def _other_clocks(self, boot_ns: int) -> dict[str, int]:
+        since = boot_ns - self.start_ns
+        return {
+            "wall_ns": WALL_NS + since + self._set_ns,
+            "monotonic_ns": boot_ns - self._suspended_ns,
+        }
 
     def lost(self, events: int = 1, details: int = 0, *, cpu: int | None = None) -> None:
         """Counts records as lost on a CPU: the next ones there say so in ``cpu_lost``."""
