@@ -72,6 +72,7 @@ class Groups:
         certainty, evidence: of that; numbers of CERTAINTIES and EVIDENCES.
         until: by when that was observed; -1: never.
         moved: when the kernel had surely moved the children (a REAPER event); -1 not known.
+        listed: there are REPARENT events of it; without, they are older than what is kept, or lost.
         more: it had more children than REPARENT events.
         last_birth: latest fork among the children listed that were its own from birth; -1.
     """
@@ -86,6 +87,7 @@ class Groups:
     evidence: Ints
     until: Times
     moved: Times
+    listed: Bools
     more: Bools
     last_birth: Times
 
@@ -155,6 +157,7 @@ def resolve(
     groups.parent[group] = parent
     groups.tid[reaper_group], groups.tid[group] = reapers["tid"], rows["parent_tid"]
     groups.time[reaper_group], groups.time[group] = int64(reapers["exit_ns"]), time
+    groups.listed[group] = True
     groups.more[group[rows["flags"] & Flag.MORE != 0]] = True
     groups.more[reaper_group[reapers["flags"] & Flag.MORE != 0]] = True
     own = np.ones(len(rows), bool)
@@ -205,6 +208,7 @@ def _empty_groups(count: int) -> Groups:
         evidence=np.full(count, BY_PREDICTION),
         until=missing(),
         moved=missing(),
+        listed=np.zeros(count, bool),
         more=np.zeros(count, bool),
         last_birth=missing(),
     )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.hops import CONFIRMED, Groups
 from analysis.identity import Codes, Identities
-from analysis.observations import Times
+from analysis.observations import SKEW_NS, Observations, Times
 from analysis.table import Table
 from analysis.unseen import find_ends
 from tracer.abi import Type
@@ -90,17 +90,32 @@ class Lives:
         return bool(found.notna().all()) and found.nunique() == 1
 
 
+def _add_unlisted(left: Times, groups: Groups, seen: Observations) -> None:
+    """Exits of which only the end is kept, a REAPER event that could read nobody: who is not
+    seen as a parent after it was not only one thread of several. Changes ``left`` in place."""
+    bare = np.flatnonzero(~groups.listed & (groups.reaper < 0) & (groups.parent >= 0))
+    bare = bare[left[groups.parent[bare]] < 0]
+    if not len(bare):
+        return
+    last = np.full(len(left), -1)
+    np.maximum.at(last, seen.parent, seen.time)
+    bare = bare[last[groups.parent[bare]] <= groups.moved[bare] + SKEW_NS]
+    np.maximum.at(left, groups.parent[bare], groups.time[bare])
+
+
 def find_lives(
     table: Table,
     who: Identities,
     processes: pd.DataFrame,
     groups: Groups,
+    seen: Observations,
     births: Times,
     parent: Codes,
 ) -> Lives:
     """Gather the above.
 
     Args:
+        seen: what was observed of those that may have had more than one parent.
         births: of each process, -1 if not known.
         parent: last known parent of each process.
     """
@@ -144,6 +159,7 @@ def find_lives(
     old, times = old[sure], groups.time[given[sure]]
     left = exits.copy()
     np.maximum.at(left, old, times)
+    _add_unlisted(left, groups, seen)
     left = np.where(left >= 0, left, gone)
     began = left.copy() if len(old) else left
     np.minimum.at(began, old, times)

@@ -201,7 +201,7 @@ def _trace(table: Table, processes: pd.DataFrame, use_snapshots: bool) -> _Histo
     )
     parent, since = born, births.copy()
     parent[lines.child], since[lines.child] = lines.after, lines.time
-    lives = find_lives(table, who, processes, groups, births, parent.copy())
+    lives = find_lives(table, who, processes, groups, seen, births, parent.copy())
     own = hop_moves(hops, lines)
     between = contradictions(lines, lives, windows)
     moves = Moves.join([own, between, *close(own, parent, since, lives, windows)])

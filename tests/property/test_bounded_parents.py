@@ -6,7 +6,7 @@ import random
 from types import SimpleNamespace
 
 import pandas as pd
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from analysis.observations import SKEW_NS
@@ -100,6 +100,7 @@ def rows_from(parents: pd.DataFrame, ns: int) -> set[tuple[object, ...]]:
 
 
 @SLOW
+@example(seed=877149, race=True)  # of an exit only the REAPER is kept, which could read nobody
 @given(seed=SEEDS, race=st.booleans())
 def test_what_is_kept_has_the_same_parents_as_the_whole(seed: int, race: bool) -> None:
     bounded = Bounded(Kernel(seed, race=race), 600)
