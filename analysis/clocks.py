@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import datetime
 from dataclasses import dataclass
+from typing import Any
 
 from analysis.columns import as_int
 from analysis.table import Table
@@ -48,24 +49,23 @@ class Clocks:
         head = head if isinstance(head, dict) else {}
         facts = [fact for fact in table.facts if fact.get("kind") == "clock"]
         facts.sort(key=lambda fact: as_int(fact.get("boot_ns")))
+        # A segment may repeat what was read before it: that only tells how long the host had been
+        # suspended until then.
+        older = [
+            fact for fact in facts if as_int(fact.get("boot_ns")) < as_int(head.get("boot_ns"))
+        ]
+        stood = _stood(older[-1]) if older else None
         self.readings: list[Reading] = []
-        stood: int | None = None  # boot - monotonic: how long it was suspended since boot
-        for found in [head, *facts]:
+        for found in [head, *facts[len(older) :]]:
             boot_ns, wall_ns = as_int(found.get("boot_ns")), as_int(found.get("wall_ns"))
-            set_ns = suspended_ns = 0
-            since_ns = boot_ns
-            if self.readings:
-                last = self.readings[-1]
-                since_ns = last.boot_ns
-                set_ns = (wall_ns - boot_ns) - (last.wall_ns - last.boot_ns)
-            if (monotonic := found.get("monotonic_ns")) is not None:
-                if stood is not None:
-                    suspended_ns = boot_ns - as_int(monotonic) - stood
-                stood = boot_ns - as_int(monotonic)
+            last = self.readings[-1] if self.readings else Reading(boot_ns, wall_ns, 0, 0, boot_ns)
+            now_stood = _stood(found)
+            suspended_ns = 0 if stood is None or now_stood is None else now_stood - stood
+            stood = stood if now_stood is None else now_stood
+            set_ns = (wall_ns - boot_ns) - (last.wall_ns - last.boot_ns)
+            suspended_ns = _if_large(max(suspended_ns, 0))
             self.readings.append(
-                Reading(
-                    boot_ns, wall_ns, _if_large(set_ns), _if_large(max(suspended_ns, 0)), since_ns
-                )
+                Reading(boot_ns, wall_ns, _if_large(set_ns), suspended_ns, last.boot_ns)
             )
         self._boots = [reading.boot_ns for reading in self.readings]
 
@@ -85,6 +85,12 @@ class Clocks:
         except OverflowError:
             return None
         return found.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _stood(found: dict[str, Any]) -> int | None:
+    """How long the host had been suspended since its boot, ns; None if that was not read."""
+    monotonic = found.get("monotonic_ns")
+    return None if monotonic is None else as_int(found.get("boot_ns")) - as_int(monotonic)
 
 
 def _if_large(ns: int) -> int:

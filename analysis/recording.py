@@ -29,9 +29,9 @@ def describe(
     header, trailer = table.header, table.trailer or {}
     host, segment = _dict(header.get("host")), _dict(header.get("segment"))
     phases = {snapshot.phase for snapshot in table.snapshots}
-    kept_ns = table.kept_from_ns
-    began_ns = as_int(segment.get("began_ns")) if segment else kept_ns
-    last_ns = max(table.last_ns, kept_ns)
+    started_ns = table.started_ns
+    began_ns = as_int(segment.get("began_ns")) if segment else started_ns
+    last_ns = max(table.last_ns, started_ns)
     status = trailer.get("command_status")
     return {
         "rtrace": _text(header.get("rtrace")),
@@ -44,20 +44,20 @@ def describe(
         "filter": _dict(header.get("filter")) or None,
         "no_args": header.get("no_args") is True,
         "started": {
-            "boot_ns": kept_ns,
+            "boot_ns": started_ns,
             "wall_ns": clocks.readings[0].wall_ns,
-            "utc": clocks.utc(kept_ns),
+            "utc": clocks.utc(started_ns),
         },
         "recording_began_ns": began_ns,
         "recording_began_utc": clocks.utc(began_ns),
-        "kept_from_ns": kept_ns,
+        "kept_from_ns": table.kept_from_ns,
         "events_dropped": as_int(segment.get("events_before")),
         "max_bytes": as_int(header.get("max_bytes")) or None,
         "trigger_words": [str(word) for word in _list(header.get("triggers"))],
         "triggers": [_trigger(fired, clocks, ref) for fired in triggers],
         "clocks": [_reading(reading) for reading in clocks.readings],
         "ended_ns": last_ns,
-        "duration_ns": last_ns - kept_ns,
+        "duration_ns": last_ns - started_ns,
         "events": table.events,
         "details": len(table.details),
         "processes": len(capture.scene.ids),

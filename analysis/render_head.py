@@ -39,16 +39,16 @@ def _warnings(page: Page, report: Json) -> None:
             lost.append(count(losses["details"], "detail") + " (arguments, cgroups)")
         were = "was" if losses["events"] + losses["details"] == 1 else "were"
         page.put(f"LOST: {' and '.join(lost)} {were} lost in these windows:", BOLD, RED)
-        _windows(page, losses["windows"])
+        _windows(page, losses["windows"], capture["kept_from_ns"])
     if len(page.lines) > said:
         page.lines.append("")
 
 
-def _windows(page: Page, windows: list[Json]) -> None:
+def _windows(page: Page, windows: list[Json], kept_from_ns: int) -> None:
     for window in windows[:_LISTED_WINDOWS]:
         parts = [count(window[key], key[:-1]) for key in ("events", "details") if window[key]]
         start = page.since(window["from_ns"])
-        if window["from_ns"] <= page.boot_ns:
+        if window["from_ns"] <= kept_from_ns:
             start = "the start"
         stretch = f"{start} to {page.since(window['to_ns'])} s"
         page.put(f"{stretch}, cpu {window['cpu']}: {', '.join(parts)}", RED, first=INDENT)

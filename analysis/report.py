@@ -108,7 +108,7 @@ class _Builder:
     def __init__(self, capture: Capture) -> None:
         self._capture, self._scene = capture, capture.scene
         self._refs: dict[int, Json] = {}
-        self._boot_ns = capture.table.kept_from_ns
+        self._boot_ns = capture.table.started_ns
         self.clocks = Clocks(capture.table)
         self.triggers = find_triggers(self._scene)
 

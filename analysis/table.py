@@ -110,11 +110,16 @@ class Table:
         return sum(len(rows) for rows in self.arrays.values())
 
     @property
-    def kept_from_ns(self) -> int:
-        """From when on events are kept: the beginning of the recording, or of the first of its
-        segments that is left."""
+    def started_ns(self) -> int:
+        """When the recording began, or the first of its segments that is left: HEAD's clock."""
         clock = self.header.get("clock")
         return as_int(clock.get("boot_ns")) if isinstance(clock, dict) else 0
+
+    @property
+    def kept_from_ns(self) -> int:
+        """From when on events are kept. A segment may hold some that are older than itself: they
+        were in the ring when it began."""
+        return min(self.started_ns, self.first_ns) if self.events else self.started_ns
 
     @property
     def first_ns(self) -> int:

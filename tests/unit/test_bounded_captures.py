@@ -390,6 +390,30 @@ def test_a_suspend_is_a_gap(running: Host, tmp_path: Path) -> None:
     assert text.count("the host was suspended for 300.0 s") == 2  # in the head, in the timeline
 
 
+def test_a_repeated_reading_is_no_change(tmp_path: Path) -> None:
+    """GIVEN a clock that was set and a suspend before the cut THEN neither is told of again."""
+    s = Stream()
+    at = s.clock(set_by=SECOND, suspended=300 * SECOND)
+    s.wait(SECOND)
+    s.rotate(drop=True)
+    s.header["clock"].pop("monotonic_ns")
+    again = {"boot_ns": at, **s._other_clocks(at)}
+    s.fact("clock", **again)
+    s.fact("clock", **again)
+    capture = report_of(s, tmp_path)["capture"]
+    assert capture["clocks"] == [
+        {
+            "boot_ns": s.header["clock"]["boot_ns"],
+            "wall_ns": s.header["clock"]["wall_ns"],
+            "set_ns": 0,
+            "suspended_ns": 0,
+        }
+    ]
+    s.clock(suspended=7 * SECOND)
+    suspends = [c["suspended_ns"] for c in report_of(s, tmp_path)["capture"]["clocks"]]
+    assert suspends == [0, 7 * SECOND]
+
+
 def test_a_clock_that_only_drifts_was_not_set(tmp_path: Path) -> None:
     s = Stream()
     s.clock(set_by=9_000_000)

@@ -54,7 +54,7 @@ def report(
     from analysis.report import build_report
 
     opened = open_capture(capture)
-    start_ns = opened.table.header["clock"]["boot_ns"]
+    start_ns = opened.table.started_ns
     built = build_report(
         opened,
         container=container,
