@@ -10,9 +10,13 @@ import pandas as pd
 from analysis.clocks import Clocks
 from analysis.columns import as_int
 from analysis.scene import Scene
+from analysis.table import Table
 from analysis.text_layout import seconds
 from analysis.timeline import Entry
 from tracer.text import printable
+
+# A save that does not say for which event it was made was made for one that came shortly before.
+_RECENT_NS = 60_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +27,20 @@ class Fired:
         trigger: its word, such as "shim-exit". at_ns: the event's time.
         pos: the event's process, -1: not in the capture.
         what: one sentence.
+        saved: the capture was saved because of it.
     """
 
     trigger: str
     at_ns: int
     pos: int
     what: str
+    saved: bool
 
 
 def find_triggers(scene: Scene) -> list[Fired]:
     """Triggers that the capture tells of, in order; each once, though a fact may be repeated."""
     found: dict[Fired, None] = {}
+    since_ns = _saved_since(scene.table)
     for fact in scene.table.facts:
         if fact.get("kind") != "trigger":
             continue
@@ -43,9 +50,19 @@ def find_triggers(scene: Scene) -> list[Fired]:
             at_ns=as_int(fact.get("at_ns")),
             pos=int(scene.processes.index.get_indexer(pd.Index([id_], dtype=object))[0]),
             what=_text(fact.get("what")),
+            saved=since_ns is not None and as_int(fact.get("at_ns")) >= since_ns,
         )
         found[fired] = None
     return sorted(found, key=lambda fired: fired.at_ns)
+
+
+def _saved_since(table: Table) -> int | None:
+    """From when on triggers are reasons of this save; None: it is none."""
+    trailer = table.trailer or {}
+    if trailer.get("reason") != "saved":
+        return None
+    since_ns = trailer.get("trigger_ns")
+    return table.last_ns - _RECENT_NS if since_ns is None else as_int(since_ns)
 
 
 def host_marks(triggers: list[Fired], clocks: Clocks) -> list[Entry]:

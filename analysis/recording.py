@@ -112,6 +112,7 @@ def _trigger(fired: Fired, clocks: Clocks, ref: Callable[[int | None], Json | No
         "utc": clocks.utc(fired.at_ns),
         "process": ref(fired.pos),
         "what": fired.what,
+        "saved": fired.saved,
     }
 
 

@@ -112,7 +112,7 @@ def _bounded(page: Page, report: Json) -> None:
         page.put(what)
     triggers = capture["triggers"]
     for fired in triggers[-_LISTED_TRIGGERS:]:
-        why = "saved because" if saved and fired is triggers[-1] else "trigger"
+        why = "saved because" if fired["saved"] else "trigger"
         text = f"{why}: {printable(fired['what'])} at {page.since(fired['at_ns'])} s"
         page.put(f"{text} ({printable(fired['trigger'])})", BOLD)
     if saved and not triggers:

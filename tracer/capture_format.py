@@ -151,6 +151,7 @@ _SHAPES: Mapping[bytes, Any] = {
         "ts_ns": _U64,
         "wall_ns?": _U64,
         "reason?": str,
+        "trigger_ns?": _U64,
         "command_status?": int,
         "events?": _U64,
         "details?": _U64,

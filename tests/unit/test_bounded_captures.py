@@ -428,7 +428,7 @@ def test_a_save_says_why(running: Host, tmp_path: Path) -> None:
         s.trigger("shim-exit", p["shim"], "containerd-shim (1002) was killed by SIGKILL", at)
     s.snapshot("end")
     s.header |= {"max_bytes": 20_000_000, "triggers": ["shim-exit", "oom"]}
-    s.trailer = {"reason": "saved"}
+    s.trailer = {"reason": "saved", "trigger_ns": at}
     report = report_of(s, tmp_path)
     capture = report["capture"]
     assert capture["complete"] is True
@@ -459,6 +459,26 @@ def test_a_save_says_why(running: Host, tmp_path: Path) -> None:
 def test_a_save_on_request(running: Host, tmp_path: Path) -> None:
     running.stream.trailer = {"reason": "saved"}
     assert "saved on request" in text_of(running.stream, tmp_path)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_triggers_of_other_saves_are_no_reason(running: Host, tmp_path: Path, told: bool) -> None:
+    """GIVEN a trigger an hour before that of a save THEN only the last one is its reason."""
+    s = running.stream
+    s.trigger("oom", running.procs["init"], "the OOM killer chose nginx (1006)")
+    s.wait(3600 * SECOND)
+    s.trigger("shim-exit", running.procs["shim"], "containerd-shim (1002) exited 0")
+    s.trailer = {"reason": "saved"} | ({"trigger_ns": s.now - s.step} if told else {})
+    triggers = report_of(s, tmp_path)["capture"]["triggers"]
+    assert [(fired["trigger"], fired["saved"]) for fired in triggers] == [
+        ("oom", False),
+        ("shim-exit", True),
+    ]
+    text = text_of(s, tmp_path)
+    assert "trigger: the OOM killer chose nginx (1006)" in text
+    assert "saved because: containerd-shim (1002) exited 0" in text
+    s.trailer = {"reason": "signal"}
+    assert "saved because" not in text_of(s, tmp_path)
 
 
 def test_a_trigger_on_a_process_that_is_not_kept(tmp_path: Path) -> None:
