@@ -227,3 +227,48 @@ def test_the_valid_capture_is_valid(path: Path) -> None:
     with contextlib.closing(CaptureReader(path)) as reader:
         assert list(reader.chunks())
         assert reader.complete
+
+
+@pytest.fixture
+def segments(tmp_path: Path) -> Path:
+    """What a recorder leaves that was killed: two segments, of which the first is number 2."""
+    stream = Stream()
+    init = stream.process("systemd", tgid=1)
+    app = stream.fork(init, "app")
+    folder = tmp_path / "x.rtrace.segments"
+    folder.mkdir()
+    stream.rotate(drop=True)
+    stream.clock(suspended=300 * 10**9)
+    stream.write(folder / "000002.rtrace", complete=False)
+    stream.rotate(drop=True)
+    stream.trigger("oom", app, "the OOM killer chose app")
+    stream.die(app, signal=9)
+    stream.write(folder / "000003.rtrace", complete=False)
+    return folder
+
+
+def test_report_of_what_a_killed_recorder_left(
+    segments: Path, run_here: Callable[..., Ended]
+) -> None:
+    ended = run_here("report", segments)
+
+    assert (ended.status, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    assert lines[0].startswith("CUT: 000003.rtrace: cut at byte ")
+    assert "events before 22:13:20 UTC were dropped (1)" in " ".join(lines)
+    assert any(line.startswith("the host was suspended for 300.0 s") for line in lines)
+    assert any(line.startswith("trigger: the OOM killer chose app at ") for line in lines)
+
+
+def test_dump_shows_where_segments_begin(segments: Path, run_here: Callable[..., Ended]) -> None:
+    ended = run_here("dump", segments)
+
+    assert (ended.status, ended.stderr) == (0, "")
+    lines = ended.stdout.splitlines()
+    assert '"segment": {"number": 2' in lines[0]
+    assert [line for line in lines if line.startswith("snapshot")] == [
+        "snapshot  start, 2 processes"
+    ] * 2
+    facts = [line.split()[3:] for line in lines if " fact " in line]
+    assert [fact[0] for fact in facts] == ["clock", "trigger"]
+    assert lines[-1].startswith("damaged   000003.rtrace: cut at byte ")
