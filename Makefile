@@ -22,7 +22,7 @@ AS_OWNER := $(shell [ "$$(id -u)" != 0 ] || [ "$(OWNER)" = root ] || \
 	echo runuser -u $(OWNER) -- env HOME="$$(getent passwd $(OWNER) | cut -d: -f6)")
 
 PY_FILES := hatch_build.py tracer analysis rtrace demo bench tests
-C_FILES = $(wildcard $(foreach folder,bpf bench tests/kernel tests/kernel/trees,$(folder)/*.[ch]))
+C_FILES = $(wildcard $(foreach folder,bpf bench tests/kernel tests/kernel/trees tests/kernels,$(folder)/*.[ch]))
 
 # Root leaves no files of its own in a user's checkout.
 export PYTHONDONTWRITEBYTECODE := 1
@@ -70,6 +70,10 @@ soak: $(STAMP) $(OBJECT) | packages ## an hour of a bounded recording under mixe
 bench-peers: $(STAMP) $(OBJECT) | packages-peers ## the same beside perf, bpftrace, strace ... (ARGS=... for bench.peers)
 	@$(AS_ROOT) $(VENV)/python -m bench.peers $(ARGS)
 
+.PHONY: test-kernels
+test-kernels: $(STAMP) $(OBJECT) | packages-kernels ## boot other kernels and run rtrace on them (ARGS=...)
+	@$(AS_ROOT) $(VENV)/python -m tests.kernels $(ARGS)
+
 # A venv of its own with the wheel in it: the checkout may go. Debian's sudo looks in /usr/local/bin.
 .PHONY: install
 install: | packages-build ## put rtrace where `sudo rtrace` finds it (PREFIX=/usr/local)
@@ -97,7 +101,7 @@ clean: ## remove what make built in the checkout
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 # The packages are asked for each time (it takes 20 ms) and order nothing to be built again.
-.PHONY: packages-build packages packages-test packages-bench packages-peers
+.PHONY: packages-build packages packages-test packages-bench packages-peers packages-kernels
 packages-build:
 	@tools/debian-packages build
 packages:
@@ -108,6 +112,8 @@ packages-bench:
 	@tools/debian-packages build bench
 packages-peers:
 	@tools/debian-packages build peers
+packages-kernels:
+	@tools/debian-packages build kernels
 
 # Debian's own Python packages stay out of sight while pip decides, so that the venv gets all that
 # rtrace depends on in its own versions; only then does the venv open to them, for python3-bpfcc.

@@ -16,9 +16,9 @@ from tracer.confirmation import Confirmation, fentry_allowed, kprobe_allowed
 from tracer.core_engine import BTF_PATH, CoreEngine, object_path
 from tracer.engine import Settings
 from tracer.errors import HostError
+from tracer.kernels import MINIMUM, Support, find_support, series_name
 from tracer.libbpf import library
 
-MIN_KERNEL = (5, 8)
 _LOCKDOWN = "/sys/kernel/security/lockdown"
 _CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
 _RUNTIMES = ("dockerd", "containerd", "runc", "podman", "crun")
@@ -70,14 +70,13 @@ def check_machine() -> Check:
 
 
 def check_kernel() -> Check:
-    """5.8 has the ring buffer, the boot clock for BPF and task iterators."""
+    """Old enough kernels lack what is needed; others are tested or not, see tracer.kernels."""
     release = platform.release()
-    numbers = release.split(".")
-    try:
-        ok = (int(numbers[0]), int(numbers[1].split("-")[0])) >= MIN_KERNEL
-    except (IndexError, ValueError):
-        return Check("kernel", None, f"{release} (cannot tell its version)")
-    return Check("kernel", ok, release, "" if ok else "boot 5.8 or newer")
+    support = find_support(release)
+    fact = f"{release} ({support.value})"
+    if support is Support.TOO_OLD:
+        return Check("kernel", False, fact, f"boot {series_name(MINIMUM)} or newer")
+    return Check("kernel", None if support is Support.UNKNOWN else True, fact)
 
 
 def check_privileges() -> Check:

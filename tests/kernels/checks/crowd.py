@@ -1,0 +1,99 @@
+"""100,000 processes that are alive when the recorder starts: it starts, and knows them all."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.kernels.checks.result import Result
+from tests.kernels.programs import INSIDE
+from tests.kernels.recording import RTRACE
+
+_COUNT = 100_000
+_LIMIT_S = 2400
+
+
+def run(folder: Path) -> None:
+    """Records `true` in the crowd, and watches the recorder."""
+    for name, value in (("pid_max", 4 * _COUNT), ("threads-max", 4 * _COUNT)):
+        Path("/proc/sys/kernel", name).write_text(str(value))
+    figures: dict[str, int | float] = {}
+    with subprocess.Popen(
+        [INSIDE / "crowd", str(_COUNT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as crowd:
+        assert crowd.stdout is not None
+        for _line in range(2):
+            name, value_text = crowd.stdout.readline().split()
+            figures[name] = int(value_text)
+        begun = time.monotonic()
+        capture = folder / "crowd.rtrace"
+        with open(folder / "crowd.txt", "w") as said:
+            recorder = subprocess.Popen(
+                [RTRACE, "record", "-o", capture, "--", "true"], stdout=said, stderr=said
+            )
+            while recorder.poll() is None and time.monotonic() < begun + _LIMIT_S:
+                figures["peak_rss_kib"] = _peak_rss_kib(recorder.pid) or figures["peak_rss_kib"]
+                time.sleep(0.2)
+            recorder.kill()
+        figures["seconds"] = time.monotonic() - begun
+        figures["status"] = recorder.wait()
+    (folder / "crowd.json").write_text(json.dumps(figures))
+
+
+def judge(folder: Path) -> Iterator[Result]:
+    """Everyone is in both snapshots, with what /proc knows of them; nothing is lost."""
+    from tracer import abi
+    from tracer.capture_format import PHASES, TASK_PHASE
+    from tracer.capture_reader import CaptureReader
+    from tracer.snapshot import decode_tasks
+
+    figures = json.loads((folder / "crowd.json").read_text())
+    tasks, described, times = [set(), set()], [set(), set()], [[], []]  # type: ignore[var-annotated]
+    with CaptureReader(folder / "crowd.rtrace") as reader:
+        for kind, content in reader.chunks():
+            if kind == b"TASK":
+                phase = TASK_PHASE.unpack_from(content)[0]
+                records = decode_tasks(content[TASK_PHASE.size :])
+                mine = [task for task in records if task.parent_tgid == figures["pid"]]
+                tasks[phase] |= {(task.tgid, task.start_ns) for task in mine}
+                times[phase] += [task.ts_ns for task in records]
+            elif kind == b"PROC":
+                document = json.loads(content)
+                phase = PHASES.index(document["phase"])
+                described[phase] |= {(p["tgid"], p["start_ns"]) for p in document["processes"]}
+        trailer = reader.trailer
+        complete = reader.complete
+    assert trailer is not None
+    lost = any(map(any, trailer["losses"]))
+    everyone = all(len(found) == figures["made"] for found in tasks)
+    known = [len(found & seen) for found, seen in zip(tasks, described, strict=True)]
+    ok = (
+        figures["status"] == 0
+        and figures["made"] == _COUNT
+        and complete
+        and not lost
+        and everyone
+        and known[0] == figures["made"]
+    )
+    walk_s = [(max(found) - min(found)) / 1e9 for found in times]
+    yield Result(
+        "100,000 processes at the start",
+        ok,
+        f"{len(tasks[0]):,} in the snapshot at the start ({known[0]:,} with arguments), "
+        f"{len(tasks[1]):,} at the end; iterator {walk_s[0]:.1f} s, all {figures['seconds']:.0f} s "
+        f"(emulated), peak RSS {figures['peak_rss_kib'] / 1024:.0f} MiB, "
+        f"{trailer['events']:,} events, {'some' if lost else 'none'} lost; "
+        f"event size {abi.EVENT_SIZE}",
+    )
+
+
+def _peak_rss_kib(pid: int) -> int:
+    """VmHWM; 0 when it has ended."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return 0
