@@ -17,6 +17,7 @@ from typing import Any
 
 from tracer.errors import CaptureError, HostError, RtraceError
 from tracer.saves import Request, Saved
+from tracer.urgency import hurry
 
 DIRECTORY = "/run/rtrace"
 ANSWER_TIMEOUT_S = 10.0
@@ -68,7 +69,7 @@ class ControlServer:
             os.rmdir(DIRECTORY)  # unless another recorder is there
 
     def _accept(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, 0, 0)  # the recording loop has more
+        hurry()
         while True:
             try:
                 connection, _ = self._socket.accept()

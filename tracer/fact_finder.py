@@ -19,6 +19,7 @@ from typing import Any
 from tracer import abi
 from tracer.container_names import Sighting, find_sighting, read_container
 from tracer.runtime_facts import daemon_ids, read_runtimes
+from tracer.urgency import hurry
 
 _ATTEMPTS = 3
 # What is forgotten is found again, so this costs nothing but a file read twice.
@@ -151,6 +152,7 @@ class FactFinder:
                 container.named, container.fact = named, fact
 
     def _run_containers(self) -> None:
+        hurry()
         while work := self._work.get():
             work()
 

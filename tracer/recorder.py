@@ -33,13 +33,13 @@ from tracer.snapshots import Snapshots
 from tracer.status import StatusLine, format_kept
 from tracer.stopping import Stop
 from tracer.triggers import TriggerWatch
+from tracer.urgency import hurry, share_interpreter
 
 _POLL_S = 0.05
 _FACTS_TIMEOUT_S = 1.0
 # A process is freed up to a grace period of RCU after it was waited for.
 _LAST_REAPS_S = 0.05
 _COMMAND_STOP_S = 5.0
-_NICE = -10
 _TELL_EVERY_S = 5.0
 
 
@@ -101,6 +101,7 @@ class Recorder:
     def run(self, stop: Stop) -> Result:
         """Records until something ends it; the capture is complete afterwards."""
         options, path = self._options, self._options.path
+        share_interpreter()
         reason: str = "error"
         failure: RtraceError | None = None
         try:
@@ -114,7 +115,7 @@ class Recorder:
                 except HostError as error:
                     failure = error  # the capture is finished all the same
             if failure is None:
-                _hurry()
+                hurry()
                 with self._reachable():
                     reason = self._loop(stop)
             self._notifier.stopping()
@@ -260,12 +261,6 @@ class Recorder:
         if self._command is None:
             return 128 + stop.signal if self._options.command and stop.count else None
         return self._command.wait(stop, signalled=reason == "signal")
-
-
-def _hurry() -> None:
-    """Lets the collector run before others: on a host that is out of CPU it would lose events."""
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
 
 
 def record(options: Options) -> Result:

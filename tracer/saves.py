@@ -6,7 +6,6 @@ lives, then what was recorded meanwhile.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 import time
@@ -24,6 +23,7 @@ from tracer.save_names import create_save, remove_old_saves
 from tracer.snapshots import Snapshots
 from tracer.triggers import Hit
 from tracer.units import format_size
+from tracer.urgency import hurry
 
 SAVED = "saved"
 _LOOK_S = 0.5
@@ -164,7 +164,7 @@ class Saver:
         self._requests.put(request)
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, 0, 0)  # the recording loop has more
+        hurry()
         while request := self._requests.get():
             with self._lock:
                 self._next = None if request is self._next else self._next

@@ -22,6 +22,11 @@ from tracer.fact_finder import FactFinder
 from tracer.recording_writer import RecordingWriter
 from tracer.segment_writer import BeginningTooLargeError
 from tracer.snapshot import add_missing_parents, decode_tasks, read_processes, read_tasks
+from tracer.urgency import hurry
+
+# After a snapshot its thread rests so many times as long before the segment may end; it may take
+# a tenth of a CPU then. (In a storm the segment becomes as large as may be, and ends all the same.)
+_REST = 9.0
 
 
 class Snapshots:
@@ -95,11 +100,21 @@ class Snapshots:
         return add_missing_parents(records) if self._whole_host else records
 
     def _run(self) -> None:
-        while work := self._work.get():
+        hurry()
+        work = self._work.get()
+        while work:
+            begun_s = time.thread_time()
             # What cannot be written is the recording loop's to notice and to report; a segment
             # that is over needs no beginning.
             with contextlib.suppress(CaptureError):
                 self._show(*work)
+            rest_s = _REST * (time.thread_time() - begun_s)
+            try:
+                next_work = self._work.get(timeout=rest_s)
+            except queue.Empty:
+                self._writer.end_beginning(work[0])
+                next_work = self._work.get()
+            work = next_work
 
     def _show(self, beginning: ChunkWriter, records: bytes | None) -> None:
         try:
@@ -116,7 +131,6 @@ class Snapshots:
             what = f"{error.fact}: {error.cause}"
             now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             self._writer.write_json(FACT, {"kind": "problem", "what": what, "ts_ns": now_ns})
-        self._writer.end_beginning(beginning)
 
     def _look_at(self, tasks: list[Any]) -> Iterator[dict[str, Any]]:
         for process in read_processes(tasks, no_args=self._no_args):
