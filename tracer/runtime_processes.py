@@ -103,10 +103,10 @@ class RuntimeProcesses:
                 self._add_program(key, claimed, args)
 
     def add_fork(self, key: Key, parent: Key, *, ns_init: bool) -> None:
-        """A child of one of ``parents``: of a runtime that makes a container, or of a conmon,
-        which goes on in its child without an exec."""
+        """A child of one of ``parents`` (any other is left alone): of a runtime that makes a
+        container, or of a conmon, which goes on in its child without an exec."""
         maker = self.find(parent)
-        if maker is None:
+        if maker is None or parent not in self.parents:
             return
         process = self._entry(key)
         if maker.role == "conmon":

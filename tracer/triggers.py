@@ -163,39 +163,36 @@ class TriggerWatch:
 
     Args:
         triggers: which to wait for.
+
+    Attributes:
+        processes: those that it keeps an eye on.
     """
 
     def __init__(self, triggers: Sequence[Trigger]) -> None:
         self._triggers = frozenset(triggers)
-        self._processes = RuntimeProcesses()
+        self.processes = RuntimeProcesses()
         self._lock = threading.Lock()
         self._unflagged = _StartFilter(_START)
         self._parents = _StartFilter(_PARENT_START)
         self._ended: deque[tuple[Key, RuntimeProcess]] = deque(maxlen=_ENDS_REMEMBERED)
         self._bereft: set[Key] = set()  # shims that have ended
 
-    @property
-    def known(self) -> int:
-        """How many processes it keeps an eye on."""
-        with self._lock:
-            return len(self._processes)
-
     def look_at_process(self, process: Mapping[str, Any]) -> None:
         """A process that lives: an entry of a PROC chunk (docs/capture-format.md)."""
         with self._lock:
-            self._processes.add_process(process)
+            self.processes.add_process(process)
 
     def look_at_details(self, batch: bytes) -> None:
         """Details, as ``decode_details`` takes them, before the events of the same drain."""
         with self._lock:
-            self._processes.add_details(batch)
+            self.processes.add_details(batch)
 
     def look_at_events(self, batch: bytes) -> list[Hit]:
         """Events, as they lie in an EVTS chunk; gives what triggers wait for, in order."""
         count = len(batch) // EVENT_STRIDE
         types, flags = batch[_TYPE::EVENT_STRIDE], batch[_FLAGS::EVENT_STRIDE]
         with self._lock:
-            processes = self._processes
+            processes = self.processes
             if processes.parents:
                 forks = _mask(types, _IS_FORK) & self._parents.mask(batch, processes.parents)
                 self._look_at_forks(batch, _offsets(forks, count))
@@ -220,7 +217,7 @@ class TriggerWatch:
     def _look_at_forks(self, batch: bytes, offsets: Iterator[int]) -> None:
         for offset in offsets:
             event = abi.Event.from_buffer_copy(batch, offset + RING_HEADER_SIZE)
-            self._processes.add_fork(
+            self.processes.add_fork(
                 (event.tgid, event.start_ns),
                 (event.fork.parent_tgid, event.fork.parent_start_ns),
                 ns_init=bool(event.flags & Flag.NS_INIT),
@@ -228,7 +225,7 @@ class TriggerWatch:
 
     def _look_at(self, batch: bytes, offset: int) -> Iterator[Hit]:
         start_ns, tgid = _SUBJECT.unpack_from(batch, offset + _START)
-        process = self._processes.find((tgid, start_ns))
+        process = self.processes.find((tgid, start_ns))
         kind, flags = batch[offset + _TYPE], batch[offset + _FLAGS]
         if process is None and kind != Type.OOM and not flags & Flag.NS_INIT:
             return
@@ -319,13 +316,13 @@ class TriggerWatch:
 
     def _find(self, key: Key) -> RuntimeProcess | None:
         """A process that lives or has ended lately."""
-        found = self._processes.find(key)
+        found = self.processes.find(key)
         if found is None:
             found = next((process for ended, process in self._ended if ended == key), None)
         return found
 
     def _end(self, key: Key, process: RuntimeProcess) -> None:
-        self._processes.forget(key)
+        self.processes.forget(key)
         self._ended.append((key, process))
         if process.role in SHIMS or process.role == "conmon":
             self._bereft.add(key)
@@ -339,7 +336,7 @@ class TriggerWatch:
                 event = abi.Event.from_buffer_copy(batch, offset + RING_HEADER_SIZE)
                 key = (event.tgid, event.start_ns)
                 parent = (event.reparent.parent_tgid, event.reparent.parent_start_ns)
-                if parent in self._bereft and self._processes.orphaned(key):
+                if parent in self._bereft and self.processes.orphaned(key):
                     orphans.add(key)
             self._bereft.clear()
         return orphans

@@ -164,6 +164,16 @@ def test_exec_from_a_thread_that_is_not_the_leader(recorder: Recorder, build: Bu
     assert exited.ts_ns > second.ts_ns
 
 
+def test_an_exit_tells_the_child_of_a_subreaper(recorder: Recorder, build: Build) -> None:
+    with recorder.window() as seen:
+        told = run_tester([build("family"), "subreaper"])
+
+    flags = {name: seen.event(told[name], Type.EXIT).flags for name in ("pid", "middle", "orphan")}
+    # The orphan was adopted: what counts is whose child it is when it exits.
+    child = Flag.SUBREAPER_CHILD
+    assert flags == {"pid": Flag.SUBREAPER, "middle": child, "orphan": child}
+
+
 # --- reaping -----------------------------------------------------------------------------------
 
 
@@ -346,3 +356,5 @@ def test_ids_in_nested_pid_namespaces(recorder: Recorder) -> None:
     execed = seen.event(init.tgid, Type.EXEC)
     assert (execed.exec.ns_tgid, execed.exec.pidns) == (1, pidns)
     assert execed.flags & Flag.NS_INIT
+    exits = [seen.event(event.tgid, Type.EXIT) for event in (middle, init, readlink)]
+    assert [bool(e.flags & Flag.NS_INIT) for e in exits] == [True, True, False]
