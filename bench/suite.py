@@ -26,12 +26,14 @@ from bench.recording import (
 from bench.stats import Summary
 from bench.surroundings import Surroundings
 from bench.table import Row
+from bench.watch import measure_watch
 from tracer.engine import DETAILS_RING_BYTES
 
 # The bars of DESIGN 6.
 START_S = 0.30
 RSS_MB = 30.0
 EVENT_US = 0.3
+TRIGGER_US = 0.05
 FLOOD_RATE = 1_000_000
 STORM_RATIO = 1.03
 PIPE_RATIO = 1.05
@@ -116,6 +118,7 @@ class Suite:
         with self._or_row("recorder", "", None):
             idle = self._measure_idle()
             self._measure_storms()
+            self._measure_triggers()
             self._measure_pipes()
             self._measure_floods()
             self._add_memory(idle)
@@ -179,6 +182,15 @@ class Suite:
             )
             self._storm_lost += paired.lost()
         self._row("storms: records lost", "", 0, _one(self._storm_lost), digits=0)
+
+    def _measure_triggers(self) -> None:
+        self._say("triggers")
+        for containers in (0, 1000):
+            cost = measure_watch(containers, self._plan.rounds)
+            self.results[f"triggers_{containers}_containers_ns"] = cost.as_json()
+            what = f"triggers, {containers:,} containers: CPU an event"
+            note = "added by --trigger"
+            self._row(what, "us", TRIGGER_US, cost.scaled(1e-3), note, digits=3)
 
     def _measure_pipes(self) -> None:
         for cpu, what in ((None, "sched pipe"), (last_cpu(), "sched pipe on one CPU")):
