@@ -11,6 +11,7 @@ import click
 from tracer import __version__
 from tracer.cli.doctor import doctor
 from tracer.cli.dump import dump
+from tracer.cli.install_service import install_service
 from tracer.cli.record import record
 from tracer.cli.report import report
 from tracer.cli.snapshot import snapshot
@@ -29,7 +30,7 @@ def rtrace() -> None:
     """
 
 
-for command in (record, snapshot, report, dump, doctor):
+for command in (record, snapshot, report, dump, doctor, install_service):
     rtrace.add_command(command)
 
 
