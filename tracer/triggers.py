@@ -38,7 +38,7 @@ _DELIVERED = (0, 4)  # TRACE_SIGNAL_DELIVERED, TRACE_SIGNAL_LOSE_INFO
 _TARGETS = (*SHIMS, "dockerd", "containerd", "conmon")
 _ENDS_REMEMBERED = 64
 # Without arguments `dockerd --version` looks like the daemon, but does not live so long.
-_DAEMON_NS = 1_000_000_000
+_DAEMON_NS = 5_000_000_000
 
 _TYPE = RING_HEADER_SIZE + abi.Event.type.offset
 _FLAGS = RING_HEADER_SIZE + abi.Event.flags.offset

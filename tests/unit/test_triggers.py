@@ -409,9 +409,9 @@ def test_which_program_it_is(line: str, trigger: str | None) -> None:
     ("filename", "lived_ns", "trigger"),
     [
         ("/usr/bin/dockerd", 10_000_000, None),
-        ("/usr/bin/dockerd", 2_000_000_000, "dockerd-exit"),
+        ("/usr/bin/dockerd", 6_000_000_000, "dockerd-exit"),
         ("/usr/bin/containerd", 10_000_000, None),
-        ("/usr/bin/containerd", 2_000_000_000, "containerd-exit"),
+        ("/usr/bin/containerd", 6_000_000_000, "containerd-exit"),
         ("/usr/bin/containerd-shim", 10_000_000, "shim-exit"),
         (V2, 10_000_000, None),
     ],
