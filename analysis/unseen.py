@@ -41,6 +41,7 @@ def find_lost_births(
 
 def find_ends(table: Table, who: Identities, exits: Times, reaps: Times) -> tuple[Times, Times]:
     """By when each process had exited whose exit was not seen, and been released; -1: not known.
+    Found once: the table keeps the result.
 
     Args:
         exits, reaps: of each process, -1 if not seen.
@@ -48,6 +49,14 @@ def find_ends(table: Table, who: Identities, exits: Times, reaps: Times) -> tupl
     Returns:
         the first is -1 where ``exits`` is known; the second is ``reaps`` where that is known.
     """
+    found = table.cache.get("ends")
+    if not isinstance(found, tuple):
+        found = table.cache["ends"] = _find_ends(table, who, exits, reaps)
+    gone, released = found
+    return gone, released
+
+
+def _find_ends(table: Table, who: Identities, exits: Times, reaps: Times) -> tuple[Times, Times]:
     unseen = exits < 0
     gone = np.where(unseen, reaps, -1)
     if not unseen.any() or table.tasks.empty:
