@@ -39,10 +39,11 @@ class Snapshots:
         self._tasks: list[tuple[str, Array]] = []
         self._procs: list[tuple[Any, ...]] = []
         self._found: list[Snapshot] = []
-        self._open = False
+        self._last_tgid = 0
 
     def add_tasks(self, content: bytes) -> None:
-        """A TASK chunk. Those back to back are one snapshot."""
+        """A TASK chunk. The iterator walks by tgid: one that goes on behind the last one, in the
+        same phase, is of the same snapshot. Events may lie in between."""
         dtype = np.dtype(abi.task_layout())  # type: ignore[call-overload]
         phase = PHASES.get(int.from_bytes(content[:8], "little"))
         count = max(len(content) - 8, 0) // abi.TASK_SIZE
@@ -52,15 +53,12 @@ class Snapshots:
         self._tasks.append((phase, rows))
         times = int64(rows["ts_ns"])
         begin, end = int(times.min()), int(times.max())
-        if self._open and self._found[-1].phase == phase:
+        first, highest = int(rows["tgid"][0]), int(rows["tgid"].max())
+        if self._found and self._found[-1].phase == phase and first > self._last_tgid:
             last = self._found.pop()
             begin, end = min(begin, last.begin_ns), max(end, last.end_ns)
         self._found.append(Snapshot(phase, begin, end))
-        self._open = True
-
-    def end_walk(self) -> None:
-        """Any other chunk came."""
-        self._open = False
+        self._last_tgid = highest
 
     def add_procs(self, found: dict[str, Any]) -> None:
         """A PROC chunk: it tells of the last snapshot of its phase before it."""

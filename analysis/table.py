@@ -167,8 +167,6 @@ def from_chunks(
     facts: list[dict[str, Any]] = []
     totals: list[tuple[int, list[Any]]] = []
     for kind, content in chunks:
-        if kind != b"TASK":
-            snapshots.end_walk()
         if kind == b"EVTS":
             events.add(content)
             if on_progress is not None:

@@ -91,6 +91,31 @@ def test_snapshots_and_proc(tmp_path: Path) -> None:
     assert table.procs["exe"].tolist() == ["/bin/sh"] * 2
 
 
+def test_a_snapshot_in_several_chunks(tmp_path: Path) -> None:
+    """GIVEN events and /proc in between THEN it is one snapshot; the next begins at the lowest."""
+    s = Stream()
+    first, second, third = (s.process(name) for name in "abc")
+    s.task("start", first)
+    begin = s.now
+    s.comm(first, "x")
+    s.task("start", second, third)
+    end = s.now
+    s.proc("start", first)
+    s.task("start", first, third)
+    s.proc("start", first)
+    s.task("end", third)
+    s.proc("end", third)
+
+    table = read(s, tmp_path)
+
+    assert [(x.phase, x.begin_ns, x.end_ns) for x in table.snapshots] == [
+        ("start", begin, end),
+        ("start", end + s.step, end + 2 * s.step),
+        ("end", end + 3 * s.step, end + 3 * s.step),
+    ]
+    assert table.procs["ts_ns"].tolist() == [x.begin_ns for x in table.snapshots]
+
+
 def test_no_losses_no_windows(tmp_path: Path) -> None:
     s = Stream()
     s.fork(s.process("sh"))
