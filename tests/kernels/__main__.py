@@ -9,6 +9,7 @@ import argparse
 import fcntl
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -49,6 +50,7 @@ def main() -> None:
     if os.geteuid() != 0:
         sys.exit("test-kernels: building root file systems needs root; run make test-kernels")
     guests = [guest for guest in GUESTS if not options.kernel or guest.kernel in options.kernel]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no machine is left running
     cache_folder().mkdir(parents=True, exist_ok=True)
     results: dict[str, list[Result]] = {}
     with open(cache_folder() / "lock", "w") as lock:

@@ -20,9 +20,9 @@ from tests.kernels.recording import RTRACE
 from tracer.confirmation import Confirmation
 
 _ROUNDS = 3
-_TURNS = 5
-_ROUND_TRIPS = 20_000
-_STORM_MS = 2000
+_TURNS = 3
+_ROUND_TRIPS = 4_000
+_STORM_MS = 1000
 _STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 
