@@ -43,7 +43,9 @@ class Collector:
         self._on_details, self._on_events = on_details, on_events
         self._event_ring = Ring(engine.events_fd, engine.events_bytes)
         self._detail_ring = Ring(engine.details_fd, engine.details_bytes)
-        self._events: list[bytes] = []
+        # Kept for the whole recording: memory that is new each time costs more than all the rest
+        # of reading, since the kernel clears each page of it at its first use.
+        self._events = memoryview(bytearray(2 * _BATCH_BYTES))
         self._details: list[bytes] = []
         self._events_bytes = self._details_bytes = self._details_held = 0
         self._flushed_at = time.monotonic()
@@ -67,10 +69,11 @@ class Collector:
         losses = self._engine.read_losses()
         pending = self._event_ring.pending_bytes()
         self.ring_peak_bytes = max(self.ring_peak_bytes, pending)
+        room = self._events[self._events_bytes : self._events_bytes + _BATCH_BYTES]
         # In this order: a detail is in its ring before the event to which it belongs.
-        events = self._event_ring.read_fixed(EVENT_STRIDE, _BATCH_BYTES)
+        size = self._event_ring.read_fixed(EVENT_STRIDE, room)
         details = self._detail_ring.read_records(_DETAILS_AT_ONCE)
-        if len(events) == pending and len(details) < _DETAILS_AT_ONCE:
+        if size == pending and len(details) < _DETAILS_AT_ONCE:
             self._losses_passed = losses
         if details:
             batch = b"".join(details)
@@ -79,12 +82,11 @@ class Collector:
             self._details_held += len(details)
             self.details += len(details)
             self._on_details(batch)
-        if events:
-            self._events.append(events)
-            self._events_bytes += len(events)
-            self.events += len(events) // EVENT_STRIDE
+        if size:
+            self._events_bytes += size
+            self.events += size // EVENT_STRIDE
             if self._on_events is not None:
-                self._on_events(events)
+                self._on_events(bytes(room[:size]))
         full = self._events_bytes >= _BATCH_BYTES or self._details_bytes >= _BATCH_BYTES
         if full or time.monotonic() - self._flushed_at >= _FLUSH_AFTER_S:
             self.flush()
@@ -96,9 +98,8 @@ class Collector:
         Raises:
             CaptureError: the capture cannot be written.
         """
-        if self._events:
-            self._writer.write_events(b"".join(self._events))
-            self._events.clear()
+        if self._events_bytes:
+            self._writer.write_events(self._events[: self._events_bytes])
             self._events_bytes = 0
         if self._details:
             self._writer.write_details(b"".join(self._details), self._details_held)

@@ -59,24 +59,27 @@ class Ring:
         """How much there is to read."""
         return self._end[0] - self._position[0]
 
-    def read_fixed(self, stride: int, limit: int) -> bytes:
-        """Records of one size, as they lie in the ring, each with its 8-byte header.
+    def read_fixed(self, stride: int, into: memoryview) -> int:
+        """Copies records of one size as they lie in the ring, each with its 8-byte header.
 
         Args:
             stride: size of a record with its header, in bytes.
-            limit: read at most so many bytes.
+            into: where to; as many records as have room there.
+
+        Returns: how many bytes were copied.
         """
         position = self._position[0]
-        count = min(self._end[0] - position, limit) // stride
+        count = min(self._end[0] - position, len(into)) // stride
         if not count:
-            return b""
+            return 0
         start = position & self._mask
         flags = bytes(self._data[start + _FLAGS_BYTE : start + count * stride : stride])
         if flags.count(0) != count:  # at C speed for all records; in Python for the first bad one
             count = next(i for i, flag in enumerate(flags) if flag)
-        records = bytes(self._data[start : start + count * stride])
-        self._position[0] = position + count * stride
-        return records
+        size = count * stride
+        into[:size] = self._data[start : start + size]
+        self._position[0] = position + size
+        return size
 
     def read_records(self, limit: int) -> list[bytes]:
         """Records of any size, without their headers.
