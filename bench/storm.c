@@ -6,12 +6,13 @@
  *
  * Each worker makes ITERATIONS children, one after the other, and waits for each. A child exits
  * at once, or (exec) becomes this program again, which then exits at once: by its path and not as
- * /proc/self/exe, so that all have one comm. A worker is bound to a
- * CPU with its children, each to the next: otherwise the scheduler's choice where a child runs
- * makes more difference than any tracer.
+ * /proc/self/exe, so that all have one name. A worker is bound to a CPU with its children, each to
+ * the next: otherwise the scheduler's choice where a child runs makes more difference than any
+ * tracer.
  * Prints: wall nanoseconds, CPU nanoseconds (user and system, children included).
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
@@ -43,7 +44,7 @@ static long long wall_ns(void)
 
 static pid_t make_child(const char *mode)
 {
-	static char *const argv[] = {"storm", NULL};
+	char *const argv[] = {program_invocation_short_name, NULL};
 	static char *const envp[] = {NULL};
 	pid_t child = mode[0] == 'f' ? fork() : vfork();
 

@@ -54,7 +54,7 @@ class PerfRecord:
         )
         if done.returncode:
             raise BenchError.from_output("perf script", done.stderr)
-        found = [record for line in done.stdout.splitlines() if (record := _parse(line))]
+        found = [record for line in done.stdout.splitlines() if (record := parse_line(line))]
         since = next((i for i, record in enumerate(found) if record.name == STORM_NAME), 0)
         grown = max(0, _end_of_data(path) - bytes_before)
         size = grown / max(1, len(found) - since)
@@ -62,7 +62,8 @@ class PerfRecord:
         return Output([[record._replace(size=size) for record in found]], lost)
 
 
-def _parse(line: bytes) -> Record | None:
+def parse_line(line: bytes) -> Record | None:
+    """Of perf script's output; None: another event."""
     match = _RECORD.search(line)
     if match is None:
         return None

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from bench.build import STORM_NAME
@@ -66,7 +65,7 @@ class Strace:
         if process.returncode:
             raise BenchError(f"strace ended with status {process.returncode}")
         cost = storm.parse_cost(told.read_bytes())
-        output_read = Output([list(_read(path))], None)
+        output_read = Output([read_trace(path)], None)
         expected = expected_records(storm, self.kinds)
         return Run(
             cost=cost,
@@ -97,12 +96,12 @@ class Strace:
         return float(path.read_text().split()[1]) - start
 
 
-def _read(path: Path) -> Iterator[Record]:
+def read_trace(path: Path) -> list[Record]:
     """Each line has its share, since most calls are two: begun and resumed."""
     lines = path.read_bytes().splitlines(keepends=True)
     found = [record for line in lines if (record := _parse(line.rstrip()))]
     size = sum(map(len, lines)) / max(1, len(found))
-    return (record._replace(size=size) for record in found)
+    return [record._replace(size=size) for record in found]
 
 
 def _parse(line: bytes) -> Record | None:
