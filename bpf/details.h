@@ -21,25 +21,20 @@ struct scratch {
 	char data[DETAIL_ROOM];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct scratch);
-} scratches SEC(".maps");
+DEFINE_MAP(PERCPU_ARRAY, scratches, u32, struct scratch, 1);
 
 static __always_inline struct scratch *begin_detail(u16 type, struct task_struct *leader, u64 ts_ns)
 {
 	u32 zero = 0;
-	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	struct scratch *scratch = bpf_map_lookup_elem(MAP(scratches), &zero);
 
 	if (!scratch)
 		return NULL;
 	__builtin_memset(&scratch->header, 0, sizeof(scratch->header));
 	scratch->header.ts_ns = ts_ns;
 	scratch->header.type = type;
-	scratch->header.tgid = leader->tgid;
-	scratch->header.start_ns = leader->start_boottime;
+	scratch->header.tgid = FIELD(leader, tgid);
+	scratch->header.start_ns = FIELD(leader, start_boottime);
 	return scratch;
 }
 
@@ -54,12 +49,12 @@ static __always_inline void end_detail(struct scratch *scratch, u64 used)
 }
 
 /* Appends the cgroup's name and those of its ancestors, not the root's; gives the new end. */
-VERIFIED_ONCE u64 append_cgroup(u64 address, u64 used)
+VERIFIED_ONCE(u64, append_cgroup, u64 address, u64 used)
 {
 	struct kernfs_node *node = (void *)address, *parent;
 	u64 start = used;
 	u32 zero = 0;
-	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	struct scratch *scratch = bpf_map_lookup_elem(MAP(scratches), &zero);
 	long length;
 	int i;
 
@@ -93,13 +88,14 @@ static __always_inline void output_exec_detail(struct task_struct *task, struct 
 
 	if (!scratch)
 		return;
-	length = bpf_probe_read_kernel_str(scratch->data, RTRACE_FILENAME_MAX, bprm->filename);
+	length = bpf_probe_read_kernel_str(scratch->data, RTRACE_FILENAME_MAX,
+					   FIELD(bprm, filename));
 	if (length > 0)
 		used = (length - 1) & (RTRACE_FILENAME_MAX - 1);
 	scratch->header.filename_len = used;
 
-	args_start = task->mm->arg_start;
-	args_total = task->mm->arg_end - args_start;
+	args_start = FIELD(task, mm, arg_start);
+	args_total = FIELD(task, mm, arg_end) - args_start;
 	scratch->header.args_total = args_total;
 	if (!config.no_args) {
 		args = args_total;
@@ -135,7 +131,7 @@ HOOK(cgroup_attach_task, struct cgroup *cgroup, const char *path, struct task_st
 	u64 used = 0;
 	long length;
 
-	if (task->pid != task->tgid || !admitted(task))
+	if (FIELD(task, pid) != FIELD(task, tgid) || !admitted(task))
 		return 0;
 	scratch = begin_detail(RTRACE_DETAIL_ATTACH, task, bpf_ktime_get_boot_ns());
 	if (!scratch)
@@ -144,7 +140,7 @@ HOOK(cgroup_attach_task, struct cgroup *cgroup, const char *path, struct task_st
 	if (length > 0)
 		used = (length - 1) & (RTRACE_CGROUP_MAX - 1);
 	scratch->header.cgroup_len = used;
-	scratch->header.hierarchy = cgroup->root->hierarchy_id;
+	scratch->header.hierarchy = FIELD(cgroup, root, hierarchy_id);
 	end_detail(scratch, used);
 	return 0;
 }

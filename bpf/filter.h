@@ -14,20 +14,10 @@
 #define MAX_STUB_ANCESTORS 32
 
 /* Processes outside the filter that have had their stub. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 8192);
-	__type(key, struct process);
-	__type(value, u8);
-} stubs SEC(".maps");
+DEFINE_MAP(LRU_HASH, stubs, struct process, u8, 8192);
 
 /* Inside the filter, and exited: sched_process_free comes when nothing else tells any more. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 32768);
-	__type(key, struct process);
-	__type(value, u8);
-} exited SEC(".maps");
+DEFINE_MAP(LRU_HASH, exited, struct process, u8, 32768);
 
 static __always_inline bool in_pidns(struct task_struct *task)
 {
@@ -67,7 +57,7 @@ static __always_inline bool in_cgroup(struct task_struct *task)
 	return false;
 }
 
-VERIFIED_ONCE int in_filter(u64 address)
+VERIFIED_ONCE(int, in_filter, u64 address)
 {
 	struct task_struct *task = (void *)address;
 
@@ -86,7 +76,7 @@ static __always_inline bool admitted(struct task_struct *task)
  * Stubs for a task and its ancestors, as far as they are outside and have had none: id, parent
  * and comm, nothing else of them is recorded.
  */
-VERIFIED_ONCE int emit_stubs(u64 address)
+VERIFIED_ONCE(int, emit_stubs, u64 address)
 {
 	struct task_struct *task = (void *)address, *leader;
 	struct process process, parent;
@@ -98,7 +88,7 @@ VERIFIED_ONCE int emit_stubs(u64 address)
 		process = probe_process(task);
 		if (!process.tgid || in_filter((u64)task))
 			return 0;
-		if (bpf_map_update_elem(&stubs, &process, &seen, BPF_NOEXIST))
+		if (bpf_map_update_elem(MAP(stubs), &process, &seen, BPF_NOEXIST))
 			return 0;
 		leader = READ(task, group_leader);
 		task = READ(task, real_parent);
@@ -112,7 +102,7 @@ VERIFIED_ONCE int emit_stubs(u64 address)
 		event->comm.pidns = 0;
 		event->comm.pad = 0;
 		event->comm.pad2 = 0;
-		bpf_core_read(event->comm.comm, RTRACE_COMM_LEN, &leader->comm);
+		probe_comm(event->comm.comm, leader);
 		submit_event(event);
 	}
 	return 0;

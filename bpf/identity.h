@@ -31,7 +31,7 @@ static __always_inline struct process probe_process(struct task_struct *task)
 static __always_inline void probe_upid(struct pid *pid, u32 level, struct upid *upid)
 {
 	void *numbers = (void *)pid + OFFSET(struct pid, numbers);
-	void *entry = numbers + (level * bpf_core_type_size(struct upid) & 1023);
+	void *entry = numbers + (level * SIZE_OF(struct upid) & 1023);
 
 	upid->nr = 0;
 	upid->ns = NULL;
@@ -42,12 +42,12 @@ static __always_inline void probe_upid(struct pid *pid, u32 level, struct upid *
 /* Id in the task's own pid namespace, and the inode of that namespace; 0 for the initial one. */
 static __always_inline void ns_identity(struct task_struct *task, u32 *ns_tgid, u32 *pidns)
 {
-	struct pid *pid = task->thread_pid;
-	u32 level = pid->level;
+	struct pid *pid = FIELD(task, thread_pid);
+	u32 level = FIELD(pid, level);
 	struct upid upid;
 
 	if (!level) { /* nearly all processes: no probe read */
-		*ns_tgid = task->tgid;
+		*ns_tgid = FIELD(task, tgid);
 		*pidns = 0;
 		return;
 	}
@@ -59,8 +59,8 @@ static __always_inline void ns_identity(struct task_struct *task, u32 *ns_tgid, 
 /* Process 1 of a pid namespace other than the initial one. */
 static __always_inline bool is_nested_init(struct task_struct *leader)
 {
-	struct pid *pid = leader->thread_pid;
-	u32 level = pid->level;
+	struct pid *pid = FIELD(leader, thread_pid);
+	u32 level = FIELD(pid, level);
 	struct upid upid;
 
 	if (!level)
@@ -69,38 +69,38 @@ static __always_inline bool is_nested_init(struct task_struct *leader)
 	return upid.nr == 1;
 }
 
-/* In two loads, where a probe read would be a call. */
+/* In two loads in core, where a probe read would be a call. */
 static __always_inline void copy_comm(char *comm, struct task_struct *task)
 {
-	const u64 *from = (const u64 *)task->comm;
+	COPY_16(comm, task, comm);
+}
 
-	((u64 *)comm)[0] = from[0];
-	((u64 *)comm)[1] = from[1];
+static __always_inline void probe_comm(char *comm, struct task_struct *task)
+{
+	READ_INTO(comm, RTRACE_COMM_LEN, task, comm);
 }
 
 static __always_inline u32 process_flags(struct task_struct *leader)
 {
 	u32 flags = 0;
 
-	if (BIT(leader->signal, is_child_subreaper))
+	if (BIT(FIELD(leader, signal), is_child_subreaper))
 		flags |= RTRACE_F_SUBREAPER;
-	if (leader->flags & PF_KTHREAD)
+	if (FIELD(leader, flags) & PF_KTHREAD)
 		flags |= RTRACE_F_KTHREAD;
 	return flags;
 }
 
 static __always_inline u64 cgroup_v2_id(struct task_struct *task)
 {
-	return task->cgroups->dfl_cgrp->kn->id;
+	return FIELD(task, cgroups, dfl_cgrp, kn, id);
 }
 
 static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *node)
 {
-	struct kernfs_node___before_6_15 *old = (void *)node;
-
-	if (HAS_FIELD(old, parent))
-		return READ(old, parent);
-	return READ(node, __parent);
+	if (HAS_FIELD(kernfs_node___before_6_15, parent))
+		return READ((struct kernfs_node___before_6_15 *)node, parent);
+	return READ((struct kernfs_node___since_6_15 *)node, __parent);
 }
 
 /* Index in css_set.subsys. The settings are constants to the verifier: one case is left. */

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The slice of kernel types that the programs read. Fields only, no order, no sizes: the
- * loader relocates every access to the running kernel's own layout (CO-RE).
+ * The slice of kernel types that the programs read. Fields only, no order, no padding: in core
+ * the loader relocates every access to the running kernel's own layout (CO-RE); for bcc,
+ * tracer/kernel_types.py reads this file and writes kernel_layout.h with the same types as they
+ * lie in the running kernel.
  *
- * A name with a ___suffix is an older or newer form of the same kernel type.
+ * A name with a ___suffix is a form of the same kernel type that not every kernel has; an array of
+ * no elements is one of whose length nothing is known.
  */
 #ifndef RTRACE_KERNEL_H
 #define RTRACE_KERNEL_H
 
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+#include "dialect.h"
 
 #define PF_EXITING 0x00000004
 #define PF_KTHREAD 0x00200000
@@ -16,6 +19,12 @@
 #define SIGCHLD 17
 #define SIGURG 23
 #define SIGWINCH 28
+
+#ifndef RTRACE_CORE
+#include "kernel_layout.h"
+#else
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {
 	int counter;
@@ -25,6 +34,27 @@ struct list_head {
 	struct list_head *next;
 };
 
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct xa_node {
+	unsigned char shift;
+	void *slots[64];
+};
+
+struct xarray {
+	void *xa_head;
+};
+
+struct idr {
+	struct xarray idr_rt;
+};
+
 struct ns_common {
 	unsigned int inum;
 };
@@ -32,6 +62,7 @@ struct ns_common {
 struct task_struct;
 
 struct pid_namespace {
+	struct idr idr;
 	struct task_struct *child_reaper;
 	struct ns_common ns;
 };
@@ -43,13 +74,18 @@ struct upid {
 
 struct pid {
 	unsigned int level;
+	struct hlist_head tasks[0];
 	struct upid numbers[0];
 };
 
 struct kernfs_node {
-	struct kernfs_node *__parent; /* since 6.15, commit 633488947ef6 */
 	const char *name;
 	unsigned long long id;
+};
+
+/* commit 633488947ef6 */
+struct kernfs_node___since_6_15 {
+	struct kernfs_node *__parent;
 };
 
 struct kernfs_node___before_6_15 {
@@ -112,6 +148,7 @@ struct task_struct {
 	struct list_head sibling;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
+	struct hlist_node pid_links[0];
 	unsigned long long start_boottime;
 	char comm[16];
 	struct signal_struct *signal;
@@ -123,18 +160,9 @@ struct linux_binprm {
 	const char *filename;
 };
 
-struct seq_file;
-
-struct bpf_iter_meta {
-	struct seq_file *seq;
-};
-
-struct bpf_iter__task {
-	struct bpf_iter_meta *meta;
-	struct task_struct *task;
-};
-
 #pragma clang attribute pop
+
+#endif /* RTRACE_CORE */
 
 /* siginfo as user space has it (include/uapi/asm-generic/siginfo.h, 64 bit): ABI, so not
  * relocated. si_pid comes first in each member of the union that names a sender. */

@@ -11,19 +11,14 @@
 
 /* Processes seen with PR_SET_CHILD_SUBREAPER: prctl() has no tracepoint of its own, but a
  * subreaper matters from its first child on, so its forks are where to look. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, struct process);
-	__type(value, u8);
-} subreapers SEC(".maps");
+DEFINE_MAP(LRU_HASH, subreapers, struct process, u8, 4096);
 
 static __always_inline void fill_comm_event(struct rtrace_event *event, struct task_struct *leader)
 {
-	struct task_struct *parent = leader->real_parent;
+	struct task_struct *parent = FIELD(leader, real_parent);
 
-	event->comm.parent_start_ns = parent->group_leader->start_boottime;
-	event->comm.parent_tgid = parent->tgid;
+	event->comm.parent_start_ns = FIELD(parent, group_leader, start_boottime);
+	event->comm.parent_tgid = FIELD(parent, tgid);
 	event->comm.pad = 0;
 	event->comm.pad2 = 0;
 	ns_identity(leader, &event->comm.ns_tgid, &event->comm.pidns);
@@ -31,14 +26,15 @@ static __always_inline void fill_comm_event(struct rtrace_event *event, struct t
 
 static __always_inline void note_subreaper(struct task_struct *task)
 {
-	struct task_struct *leader = task->group_leader;
-	struct process process = {.start_ns = leader->start_boottime, .tgid = task->tgid};
+	struct task_struct *leader = FIELD(task, group_leader);
+	struct process process = {.start_ns = FIELD(leader, start_boottime),
+				  .tgid = FIELD(task, tgid)};
 	struct rtrace_event *event;
 	u8 seen = 1;
 
-	if (bpf_map_update_elem(&subreapers, &process, &seen, BPF_NOEXIST))
+	if (bpf_map_update_elem(MAP(subreapers), &process, &seen, BPF_NOEXIST))
 		return;
-	event = reserve_event(RTRACE_SUBREAPER, process.tgid, task->pid, process.start_ns,
+	event = reserve_event(RTRACE_SUBREAPER, process.tgid, FIELD(task, pid), process.start_ns,
 			      process_flags(leader));
 	if (!event)
 		return;
@@ -52,46 +48,47 @@ HOOK(sched_process_fork, struct task_struct *forker, struct task_struct *child)
 	struct task_struct *parent;
 	struct rtrace_event *event;
 
-	if (child->pid != child->tgid)
+	if (FIELD(child, pid) != FIELD(child, tgid))
 		return 0; /* a thread */
 	if (!admitted(child))
 		return 0;
-	parent = child->real_parent;
+	parent = FIELD(child, real_parent);
 	mention(parent);
-	if (BIT(forker->signal, is_child_subreaper) && admitted(forker))
+	if (BIT(FIELD(forker, signal), is_child_subreaper) && admitted(forker))
 		note_subreaper(forker);
-	event = reserve_event(RTRACE_FORK, child->tgid, child->pid, child->start_boottime,
-			      child->flags & PF_KTHREAD ? RTRACE_F_KTHREAD : 0);
+	event = reserve_event(RTRACE_FORK, FIELD(child, tgid), FIELD(child, pid),
+			      FIELD(child, start_boottime),
+			      FIELD(child, flags) & PF_KTHREAD ? RTRACE_F_KTHREAD : 0);
 	if (!event)
 		return 0;
-	event->fork.parent_start_ns = parent->group_leader->start_boottime;
-	event->fork.parent_tgid = parent->tgid;
-	event->fork.forker_start_ns = forker->group_leader->start_boottime;
-	event->fork.forker_tgid = forker->tgid;
+	event->fork.parent_start_ns = FIELD(parent, group_leader, start_boottime);
+	event->fork.parent_tgid = FIELD(parent, tgid);
+	event->fork.forker_start_ns = FIELD(forker, group_leader, start_boottime);
+	event->fork.forker_tgid = FIELD(forker, tgid);
 	ns_identity(child, &event->fork.ns_tgid, &event->fork.pidns);
 	if (event->fork.ns_tgid == 1)
 		event->flags |= RTRACE_F_NS_INIT;
 	copy_comm(event->fork.comm, child);
 	submit_event(event);
-	if (config.filter != RTRACE_FILTER_NONE && forker->tgid != parent->tgid)
+	if (config.filter != RTRACE_FILTER_NONE && FIELD(forker, tgid) != FIELD(parent, tgid))
 		mention(forker); /* CLONE_PARENT */
 	return 0;
 }
 
 HOOK(sched_process_exec, struct task_struct *task, int old_tid, struct linux_binprm *bprm)
 {
-	struct task_struct *parent = task->real_parent;
+	struct task_struct *parent = FIELD(task, real_parent);
 	struct rtrace_event *event;
 
 	if (!admitted(task))
 		return 0;
 	mention(parent);
-	event = reserve_event(RTRACE_EXEC, task->tgid, task->pid, task->start_boottime,
-			      process_flags(task));
+	event = reserve_event(RTRACE_EXEC, FIELD(task, tgid), FIELD(task, pid),
+			      FIELD(task, start_boottime), process_flags(task));
 	if (!event)
 		return 0;
-	event->exec.parent_start_ns = parent->group_leader->start_boottime;
-	event->exec.parent_tgid = parent->tgid;
+	event->exec.parent_start_ns = FIELD(parent, group_leader, start_boottime);
+	event->exec.parent_tgid = FIELD(parent, tgid);
 	event->exec.cgroup_id = cgroup_v2_id(task);
 	event->exec.old_tid = old_tid;
 	ns_identity(task, &event->exec.ns_tgid, &event->exec.pidns);
@@ -106,36 +103,37 @@ HOOK(sched_process_exec, struct task_struct *task, int old_tid, struct linux_bin
 /* What wait_task_zombie() (kernel/exit.c) will report. */
 static __always_inline int wait_status(struct task_struct *leader)
 {
-	if (leader->signal->flags & SIGNAL_GROUP_EXIT)
-		return leader->signal->group_exit_code;
-	return leader->exit_code;
+	if (FIELD(leader, signal, flags) & SIGNAL_GROUP_EXIT)
+		return FIELD(leader, signal, group_exit_code);
+	return FIELD(leader, exit_code);
 }
 
 static __always_inline void emit_exit(struct task_struct *task)
 {
-	struct task_struct *leader = task->group_leader;
-	struct task_struct *parent = leader->real_parent;
-	struct process process = {.start_ns = leader->start_boottime, .tgid = task->tgid};
+	struct task_struct *leader = FIELD(task, group_leader);
+	struct task_struct *parent = FIELD(leader, real_parent);
+	struct process process = {.start_ns = FIELD(leader, start_boottime),
+				  .tgid = FIELD(task, tgid)};
 	struct rtrace_event *event;
 	u32 flags = process_flags(leader);
 	u8 seen = 1;
 
 	if (flags & RTRACE_F_SUBREAPER)
-		bpf_map_delete_elem(&subreapers, &process);
-	if (BIT(parent->signal, is_child_subreaper))
+		bpf_map_delete_elem(MAP(subreapers), &process);
+	if (BIT(FIELD(parent, signal), is_child_subreaper))
 		flags |= RTRACE_F_SUBREAPER_CHILD;
 	if (is_nested_init(leader))
 		flags |= RTRACE_F_NS_INIT;
 	if (config.filter != RTRACE_FILTER_NONE)
-		bpf_map_update_elem(&exited, &process, &seen, BPF_ANY);
+		bpf_map_update_elem(MAP(exited), &process, &seen, BPF_ANY);
 	mention(parent);
-	event = reserve_event(RTRACE_EXIT, process.tgid, task->pid, process.start_ns, flags);
+	event = reserve_event(RTRACE_EXIT, process.tgid, FIELD(task, pid), process.start_ns, flags);
 	if (!event)
 		return;
-	event->exit.parent_start_ns = parent->group_leader->start_boottime;
-	event->exit.parent_tgid = parent->tgid;
+	event->exit.parent_start_ns = FIELD(parent, group_leader, start_boottime);
+	event->exit.parent_tgid = FIELD(parent, tgid);
 	event->exit.exit_code = wait_status(leader);
-	event->exit.group_exit = !!(leader->signal->flags & SIGNAL_GROUP_EXIT);
+	event->exit.group_exit = !!(FIELD(leader, signal, flags) & SIGNAL_GROUP_EXIT);
 	event->exit.pad = 0;
 	event->exit.pad2 = 0;
 	copy_comm(event->exit.comm, leader);
@@ -146,7 +144,7 @@ static __always_inline void emit_exit(struct task_struct *task)
  * threads that end at the same instant may both see 0, so a process can have two EXIT events. */
 HOOK(sched_process_exit, struct task_struct *task)
 {
-	bool group_dead = task->signal->live.counter == 0;
+	bool group_dead = FIELD(task, signal, live.counter) == 0;
 
 	if (group_dead && admitted(task))
 		emit_exit(task);
@@ -156,12 +154,13 @@ HOOK(sched_process_exit, struct task_struct *task)
 
 HOOK(sched_process_free, struct task_struct *task)
 {
-	struct process process = {.start_ns = task->start_boottime, .tgid = task->tgid};
+	struct process process = {.start_ns = FIELD(task, start_boottime),
+				  .tgid = FIELD(task, tgid)};
 	struct rtrace_event *event;
 
-	if (task->pid != task->tgid)
+	if (FIELD(task, pid) != FIELD(task, tgid))
 		return 0;
-	if (config.filter != RTRACE_FILTER_NONE && bpf_map_delete_elem(&exited, &process))
+	if (config.filter != RTRACE_FILTER_NONE && bpf_map_delete_elem(MAP(exited), &process))
 		return 0;
 	event = reserve_event(RTRACE_REAP, process.tgid, process.tgid, process.start_ns, 0);
 	if (!event)
@@ -177,11 +176,11 @@ HOOK(task_rename, struct task_struct *task, const char *comm)
 {
 	struct rtrace_event *event;
 
-	if (task->pid != task->tgid || !admitted(task))
+	if (FIELD(task, pid) != FIELD(task, tgid) || !admitted(task))
 		return 0;
-	mention(task->real_parent);
-	event = reserve_event(RTRACE_COMM, task->tgid, task->pid, task->start_boottime,
-			      process_flags(task));
+	mention(FIELD(task, real_parent));
+	event = reserve_event(RTRACE_COMM, FIELD(task, tgid), FIELD(task, pid),
+			      FIELD(task, start_boottime), process_flags(task));
 	if (!event)
 		return 0;
 	fill_comm_event(event, task);

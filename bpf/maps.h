@@ -13,32 +13,17 @@
 #include "events.h"
 #include "kernel.h"
 
-const volatile struct rtrace_config config = {};
-
-/* max_entries of the three maps below: set by the loader. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096);
-} events SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4096);
-} details SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct rtrace_loss);
-} losses SEC(".maps");
+/* What the collector reads. The loader sizes the rings, and gives losses an entry for each CPU. */
+DEFINE_SETTINGS(struct rtrace_config, config);
+DEFINE_RING(events);
+DEFINE_RING(details);
+DEFINE_MAPPED_ARRAY(losses, struct rtrace_loss, CPUS);
 
 static __always_inline struct rtrace_loss *cpu_losses(void)
 {
 	u32 cpu = bpf_get_smp_processor_id();
 
-	return bpf_map_lookup_elem(&losses, &cpu);
+	return bpf_map_lookup_elem(MAP(losses), &cpu);
 }
 
 /*
@@ -51,7 +36,7 @@ static __always_inline struct rtrace_event *reserve_event(enum rtrace_type type,
 	struct rtrace_loss *loss = cpu_losses();
 	struct rtrace_event *event;
 
-	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	event = bpf_ringbuf_reserve(MAP(events), sizeof(*event), 0);
 	if (!event) {
 		if (loss)
 			__sync_fetch_and_add(&loss->events, 1);
@@ -79,7 +64,7 @@ static __always_inline void output_detail(struct rtrace_detail *detail, u64 size
 
 	detail->cpu = bpf_get_smp_processor_id();
 	detail->cpu_lost = loss ? loss->details : 0;
-	if (bpf_ringbuf_output(&details, detail, size, BPF_RB_NO_WAKEUP) && loss)
+	if (bpf_ringbuf_output(MAP(details), detail, size, BPF_RB_NO_WAKEUP) && loss)
 		__sync_fetch_and_add(&loss->details, 1);
 }
 

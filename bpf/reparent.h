@@ -47,31 +47,16 @@ struct orphaning {
 	struct child child[MAX_KEPT];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2048);
-	__type(key, u64);
-	__type(value, struct orphaning);
-} orphanings SEC(".maps");
+DEFINE_MAP(HASH, orphanings, u64, struct orphaning, 2048);
 
 /* Entries of orphanings. Nearly always 0, and then no hook has anything to look up. */
-static u64 orphaning_count;
+DEFINE_COUNTER(orphaning_count);
 
 /* Reaper thread (address) -> one child of the last group that it was seen to get. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, u64);
-	__type(value, struct child);
-} adoptions SEC(".maps");
+DEFINE_MAP(LRU_HASH, adoptions, u64, struct child, 4096);
 
 /* What a new entry of orphanings begins with: too large for the stack. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct orphaning);
-} no_orphaning SEC(".maps");
+DEFINE_MAP(ARRAY, no_orphaning, u32, struct orphaning, 1);
 
 struct prediction {
 	struct task_struct *reaper; /* NULL: not known */
@@ -86,7 +71,7 @@ enum candidate {
 
 /* One step of find_new_reaper(): whether an ancestor is a subreaper with a live thread. A
  * group has one when signal->live, counted down early in do_exit(), is not 0. */
-VERIFIED_ONCE int judge_candidate(u64 address, u32 level)
+VERIFIED_ONCE(int, judge_candidate, u64 address, u32 level)
 {
 	struct task_struct *task = (void *)address;
 	struct signal_struct *signal = READ(task, signal);
@@ -107,15 +92,15 @@ static __always_inline void predict_reaper(struct task_struct *father, bool grou
 	int candidate, i;
 
 	if (!group_dead) {
-		prediction->reaper = (void *)address_of(father->group_leader);
+		prediction->reaper = (void *)address_of(FIELD(father, group_leader));
 		prediction->reason = RTRACE_REASON_THREAD;
 		return;
 	}
 	prediction->reaper = child_reaper;
 	prediction->reason = RTRACE_REASON_INIT;
-	if (!BIT(father->signal, has_child_subreaper))
+	if (!BIT(FIELD(father, signal), has_child_subreaper))
 		return;
-	reaper = (void *)address_of(father->real_parent);
+	reaper = (void *)address_of(FIELD(father, real_parent));
 	for (i = 0; i < MAX_ANCESTORS; i++) {
 		candidate = judge_candidate((u64)reaper, level);
 		if (candidate == CANDIDATE_END)
@@ -137,7 +122,7 @@ static __always_inline void predict_reaper(struct task_struct *father, bool grou
 /* Task addresses are the keys of orphanings. */
 static __always_inline struct orphaning *find_orphaning(u64 father)
 {
-	return bpf_map_lookup_elem(&orphanings, &father);
+	return bpf_map_lookup_elem(MAP(orphanings), &father);
 }
 
 static __always_inline void emit_reparent(struct orphaning *orphaning, u32 tgid, u64 start_ns,
@@ -165,7 +150,7 @@ static __always_inline void emit_reparent(struct orphaning *orphaning, u32 tgid,
  * thread of the process waits for a child: the node that was left then leads nowhere, and the
  * walk ends with MORE.
  */
-VERIFIED_ONCE u64 visit_child(u64 father, u64 node)
+VERIFIED_ONCE(u64, visit_child, u64 father, u64 node)
 {
 	struct task_struct *child = (void *)node - OFFSET(struct task_struct, sibling);
 	u64 head = father + OFFSET(struct task_struct, children);
@@ -204,7 +189,7 @@ VERIFIED_ONCE u64 visit_child(u64 father, u64 node)
 }
 
 /* Two short loops, since the verifier's work grows with the square of a loop's length. */
-VERIFIED_ONCE u64 visit_some_children(u64 father, u64 node)
+VERIFIED_ONCE(u64, visit_some_children, u64 father, u64 node)
 {
 	int i;
 
@@ -234,8 +219,8 @@ static __always_inline bool is_child_of(struct child *child, u64 parent)
 
 static __always_inline void end_orphaning(u64 father)
 {
-	if (!bpf_map_delete_elem(&orphanings, &father))
-		__sync_fetch_and_add(&orphaning_count, -1);
+	if (!bpf_map_delete_elem(MAP(orphanings), &father))
+		ADD_TO_COUNTER(orphaning_count, -1);
 }
 
 /* The entry of an exiting thread, a new one if it has none; NULL if there is no room. The thread
@@ -251,12 +236,12 @@ static __always_inline struct orphaning *begin_orphaning(u64 father)
 		return orphaning;
 	if (orphaning) /* left by another task at this address, whose last hook was missed */
 		end_orphaning(father);
-	orphaning = bpf_map_lookup_elem(&no_orphaning, &zero);
+	orphaning = bpf_map_lookup_elem(MAP(no_orphaning), &zero);
 	if (!orphaning)
 		return NULL;
-	if (bpf_map_update_elem(&orphanings, &father, orphaning, BPF_NOEXIST))
+	if (bpf_map_update_elem(MAP(orphanings), &father, orphaning, BPF_NOEXIST))
 		return find_orphaning(father);
-	__sync_fetch_and_add(&orphaning_count, 1);
+	ADD_TO_COUNTER(orphaning_count, 1);
 	orphaning = find_orphaning(father);
 	if (!orphaning)
 		return NULL;
@@ -266,15 +251,15 @@ static __always_inline struct orphaning *begin_orphaning(u64 father)
 	return orphaning;
 }
 
-/* A child that came to an exiting thread, and that its walk did not or will not meet. */
-VERIFIED_ONCE int expect_missed(u64 father, u64 child, u64 child_start_ns)
+/* The child that an exiting thread adopted last, and that its walk did not or will not meet. */
+VERIFIED_ONCE(int, expect_missed, u64 father)
 {
 	struct orphaning *orphaning = begin_orphaning(father);
+	struct child *child = bpf_map_lookup_elem(MAP(adoptions), &father);
 
-	if (!orphaning)
+	if (!orphaning || !child)
 		return 0;
-	orphaning->child[0].task = child;
-	orphaning->child[0].start_ns = child_start_ns;
+	orphaning->child[0] = *child;
 	if (!orphaning->kept)
 		orphaning->kept = 1;
 	orphaning->more = 1;
@@ -285,7 +270,7 @@ VERIFIED_ONCE int expect_missed(u64 father, u64 child, u64 child_start_ns)
 /* Whether the kernel can have chosen the task as a reaper: else nothing need be looked up. */
 static __always_inline bool may_be_reaper(struct task_struct *task)
 {
-	return task->signal->nr_threads > 1 || BIT(task->signal, is_child_subreaper);
+	return FIELD(task, signal, nr_threads) > 1 || BIT(FIELD(task, signal), is_child_subreaper);
 }
 
 /* At the exit tracepoint of any thread. */
@@ -301,20 +286,20 @@ static __always_inline void orphan_children(struct task_struct *task, bool group
 	u32 level;
 	int i;
 
-	if ((void *)task->children.next == head && !may_be_reaper(task))
+	if ((void *)FIELD(task, children.next) == head && !may_be_reaper(task))
 		return;
-	level = task->thread_pid->level;
-	probe_upid(task->thread_pid, level, &upid);
+	level = FIELD(task, thread_pid, level);
+	probe_upid(FIELD(task, thread_pid), level, &upid);
 	child_reaper = READ(upid.ns, child_reaper);
 	/* A namespace's init that ends: zap_pid_ns_processes() kills and reaps its children. */
-	if (group_dead && READ(child_reaper, tgid) == task->tgid)
+	if (group_dead && READ(child_reaper, tgid) == FIELD(task, tgid))
 		return;
 	father = bpf_get_current_task();
 	if (may_be_reaper(task))
-		adopted = bpf_map_lookup_elem(&adoptions, &father);
-	if ((void *)task->children.next == head) {
+		adopted = bpf_map_lookup_elem(MAP(adoptions), &father);
+	if ((void *)FIELD(task, children.next) == head) {
 		if (adopted && is_child_of(adopted, father))
-			expect_missed(father, adopted->task, adopted->start_ns);
+			expect_missed(father);
 		return;
 	}
 
@@ -333,7 +318,7 @@ static __always_inline void orphan_children(struct task_struct *task, bool group
 	for (i = 0; i < CHILDREN_A_CALL && node; i++)
 		node = visit_some_children(father, node);
 	if (adopted && orphaning->adopted && is_child_of(adopted, father))
-		expect_missed(father, adopted->task, adopted->start_ns);
+		expect_missed(father);
 	if (!orphaning->kept)
 		end_orphaning(father);
 }
@@ -395,15 +380,15 @@ static __always_inline void note_adoption(struct task_struct *reaper, struct chi
 {
 	u64 address = (u64)reaper;
 
-	bpf_map_update_elem(&adoptions, &address, child, BPF_ANY);
+	bpf_map_update_elem(MAP(adoptions), &address, child, BPF_ANY);
 	if (READ(reaper, flags) & PF_EXITING)
-		expect_missed(address, child->task, child->start_ns);
+		expect_missed(address);
 }
 
 /* Which of the children kept of an exiting thread shows that the kernel has moved them, or -1.
  * `released`: it may also have been waited for, or released at once, as long as its memory still
  * is what it was. */
-VERIFIED_ONCE int find_moved(u64 father, u32 released)
+VERIFIED_ONCE(int, find_moved, u64 father, u32 released)
 {
 	struct orphaning *orphaning = find_orphaning(father);
 	int i;
@@ -448,11 +433,12 @@ static __always_inline bool released_to_predicted(struct orphaning *orphaning, u
 }
 
 /*
- * Reads the reaper of an exiting thread's children, if the kernel has moved them. `last`: no
- * later hook will come, so say that it could not be observed rather than nothing.
+ * Reads the reaper of an exiting thread's children, if the kernel has moved them. After the last
+ * hook no other will come: then it says that it could not be observed rather than nothing.
  */
-VERIFIED_ONCE int observe_reaper(u64 father, u32 hook, u32 last)
+VERIFIED_ONCE(int, observe_reaper, u64 father, u32 hook)
 {
+	bool last = hook != RTRACE_HOOK_SIGNAL;
 	struct orphaning *orphaning = find_orphaning(father);
 	struct task_struct *reaper_task = NULL;
 	struct process reaper = {};
@@ -490,23 +476,21 @@ VERIFIED_ONCE int observe_reaper(u64 father, u32 hook, u32 last)
 /* Everywhere, but on every switch of every task: exit_state is set inside exit_notify(). */
 HOOK(sched_switch, bool preempt, struct task_struct *prev)
 {
-	if (prev->exit_state && orphaning_count)
-		observe_reaper(bpf_get_current_task(), RTRACE_HOOK_SCHED_SWITCH, true);
+	if (FIELD(prev, exit_state) && COUNTER(orphaning_count))
+		observe_reaper(bpf_get_current_task(), RTRACE_HOOK_SCHED_SWITCH);
 	return 0;
 }
 
 /* Called once a thread, right after exit_notify(): preferred where the kernel allows it. */
-SEC("fentry/proc_exit_connector")
-int fentry_proc_exit_connector(void *ctx)
+FENTRY(proc_exit_connector)
 {
-	observe_reaper(bpf_get_current_task(), RTRACE_HOOK_PROC_EXIT_CONNECTOR, true);
+	observe_reaper(bpf_get_current_task(), RTRACE_HOOK_PROC_EXIT_CONNECTOR);
 	return 0;
 }
 
-SEC("kprobe/proc_exit_connector")
-int kprobe_proc_exit_connector(void *ctx)
+KPROBE(proc_exit_connector)
 {
-	observe_reaper(bpf_get_current_task(), RTRACE_HOOK_PROC_EXIT_CONNECTOR, true);
+	observe_reaper(bpf_get_current_task(), RTRACE_HOOK_PROC_EXIT_CONNECTOR);
 	return 0;
 }
 

@@ -18,4 +18,4 @@
 #include "signals.h"
 #include "snapshot.h"
 
-char LICENSE[] SEC("license") = "GPL";
+DEFINE_LICENSE("GPL");

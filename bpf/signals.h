@@ -37,12 +37,12 @@ static __always_inline void emit_signal(int signal, struct kernel_siginfo *info,
 		context |= RTRACE_CONTEXT_EXITING;
 	if (!sender_process.tgid)
 		context |= RTRACE_CONTEXT_IDLE;
-	if (target->pdeath_signal == signal)
+	if (FIELD(target, pdeath_signal) == signal)
 		context |= RTRACE_CONTEXT_PDEATH;
 
-	event = reserve_event(RTRACE_SIGNAL, target->tgid, target->pid,
-			      target->group_leader->start_boottime,
-			      process_flags(target->group_leader));
+	event = reserve_event(RTRACE_SIGNAL, FIELD(target, tgid), FIELD(target, pid),
+			      FIELD(target, group_leader, start_boottime),
+			      process_flags(FIELD(target, group_leader)));
 	if (!event)
 		return;
 	event->signal.sender_start_ns = sender_process.start_ns;
@@ -64,7 +64,7 @@ static __always_inline void emit_signal(int signal, struct kernel_siginfo *info,
 	}
 	event->signal.context = context;
 	event->signal.pad = 0;
-	bpf_core_read(event->signal.comm, RTRACE_COMM_LEN, &sender_leader->comm);
+	probe_comm(event->signal.comm, sender_leader);
 	submit_event(event);
 }
 
@@ -73,8 +73,8 @@ HOOK(signal_generate, int signal, struct kernel_siginfo *info, struct task_struc
 {
 	struct task_struct *current = (void *)bpf_get_current_task();
 
-	if (orphaning_count && READ(current, flags) & PF_EXITING)
-		observe_reaper((u64)current, RTRACE_HOOK_SIGNAL, false);
+	if (COUNTER(orphaning_count) && READ(current, flags) & PF_EXITING)
+		observe_reaper((u64)current, RTRACE_HOOK_SIGNAL);
 	if (signal == SIGCHLD || signal == SIGURG || signal == SIGWINCH || !admitted(target))
 		return 0;
 	mention(current);
@@ -86,27 +86,26 @@ HOOK(signal_generate, int signal, struct kernel_siginfo *info, struct task_struc
  * The argument is the victim's task since 6.10, its pid before: so this one is a raw
  * tracepoint, whose arguments have no type for the verifier.
  */
-SEC("raw_tp/mark_victim")
-int mark_victim(struct bpf_raw_tracepoint_args *ctx)
+RAW_HOOK(mark_victim)
 {
 	struct process victim = {};
 	struct rtrace_event *event;
 	struct task_struct *task = NULL;
 
-	if (ctx->args[0] >> 32) {
-		task = (void *)ctx->args[0];
+	if (ctx[0] >> 32) {
+		task = (void *)ctx[0];
 		if (!admitted(task))
 			return 0;
 		victim = probe_process(task);
 	} else {
-		victim.tgid = ctx->args[0];
+		victim.tgid = ctx[0];
 	}
 	event = reserve_event(RTRACE_OOM, victim.tgid, victim.tgid, victim.start_ns, 0);
 	if (!event)
 		return 0;
 	__builtin_memset(&event->oom, 0, sizeof(event->oom));
 	if (task)
-		bpf_core_read(event->oom.comm, RTRACE_COMM_LEN, &task->comm);
+		probe_comm(event->oom.comm, task);
 	submit_event(event);
 	return 0;
 }
