@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from tracer import abi
+from tracer.bcc_compiler import explain_missing_bcc
 from tracer.cgroups import cgroup_mode, naming_controller, read_hierarchies
 from tracer.confirmation import Confirmation, fentry_allowed, kprobe_allowed
-from tracer.core_engine import BTF_PATH, CoreEngine, object_path
-from tracer.engine import Settings
+from tracer.core_engine import object_path
+from tracer.engine import BTF_PATH, Settings
+from tracer.engines import choose_engine, open_engine
 from tracer.errors import HostError
+from tracer.kernel_headers import headers_folder, require_headers
 from tracer.kernels import MINIMUM, Support, find_support, series_name
 from tracer.libbpf import library
 
@@ -52,8 +53,9 @@ def run_checks() -> list[Check]:
         check_object,
         check_fentry,
         check_kprobe,
-        check_programs,
         check_bcc,
+        check_engine,
+        check_programs,
         check_cgroups,
         check_tracefs,
         check_runtimes,
@@ -114,25 +116,25 @@ def check_btf() -> Check:
     """The kernel's own type information, which the core engine relocates against."""
     if os.path.exists(BTF_PATH):
         return Check("BTF", True, BTF_PATH)
-    step = "boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
-    return Check("BTF", False, f"{BTF_PATH} is missing", step)
+    step = "for the core engine boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
+    return Check("BTF", None, f"{BTF_PATH} is missing", step)
 
 
 def check_libbpf() -> Check:
-    """libbpf.so.1."""
+    """libbpf.so.1, which the core engine needs."""
     try:
         library()
     except HostError as error:
-        return Check("libbpf", False, error.cause, error.step)
+        return Check("libbpf", None, error.cause, error.step)
     return Check("libbpf", True, "libbpf.so.1")
 
 
 def check_object() -> Check:
-    """The compiled programs."""
+    """The compiled programs, which the core engine needs."""
     try:
         path = object_path()
     except HostError as error:
-        return Check("BPF object", False, error.cause, error.step)
+        return Check("BPF object", None, error.cause, error.step)
     return Check("BPF object", True, f"{os.path.getsize(path):,} bytes")
 
 
@@ -151,12 +153,31 @@ def check_kprobe() -> Check:
     return Check("confirm by kprobe", None, fact)
 
 
-def check_programs() -> Check:
-    """The whole thing, for real: load, verify, attach, one pass of the iterator."""
+def check_bcc() -> Check:
+    """Whether the bcc engine could be used: bcc, and where it has the kernel's types from."""
+    if missing := explain_missing_bcc():
+        return Check("bcc engine", None, missing.cause, missing.step)
+    if os.path.exists(BTF_PATH):
+        return Check("bcc engine", None, "ready, with the kernel's types from BTF")
+    release = platform.release()
     try:
-        engine = CoreEngine(
-            Settings(1 << 20, abi.Config(v1_controller=naming_controller(read_hierarchies())))
-        )
+        require_headers(release)
+    except HostError as error:
+        return Check("bcc engine", None, error.cause, error.step)
+    return Check("bcc engine", None, f"ready, with the headers in {headers_folder(release)}")
+
+
+def check_engine() -> Check:
+    """Which engine `rtrace record` uses if it is not told."""
+    name, reason = choose_engine()
+    return Check("engine", None, f"{name}: {reason}")
+
+
+def check_programs() -> Check:
+    """The whole thing, for real: load, verify, attach, one snapshot."""
+    config = abi.Config(v1_controller=naming_controller(read_hierarchies()))
+    try:
+        engine = open_engine("auto", Settings(1 << 20, config))
     except HostError as error:
         cause = error.cause or error.fact
         return Check("BPF programs", False, cause, error.step)
@@ -167,14 +188,10 @@ def check_programs() -> Check:
         return Check("BPF programs", False, error.cause or error.fact, error.step)
     finally:
         engine.close()
-    return Check("BPF programs", True, f"load and attach; reparents are confirmed by {used.value}")
-
-
-def check_bcc() -> Check:
-    """python3-bpfcc: brings libbpf; the bcc engine itself is not there yet."""
-    if importlib.util.find_spec("bcc") is not None:
-        return Check("python3-bpfcc", None, f"visible to {sys.executable}")
-    return Check("python3-bpfcc", None, "not visible to this Python; not needed to record")
+    fact = f"load and attach; reparents are confirmed by {used.value}"
+    if engine.name != choose_engine()[0]:
+        fact += f"; the kernel refuses those of the other engine, so {engine.name} is used"
+    return Check("BPF programs", True, fact)
 
 
 def check_cgroups() -> Check:

@@ -7,17 +7,12 @@ exit_notify() sends confirm most reparents before it.
 
 from __future__ import annotations
 
-import ctypes
 import enum
 import errno
 import os
 import struct
 
-_SYS_BPF = 321  # x86-64
-_BPF_PROG_LOAD = 5
-_BPF_PROG_TYPE_TRACING = 26
-_BPF_TRACE_FENTRY = 24
-_LOAD_ATTRIBUTES = struct.Struct("<IIQQIIQII16sII")  # of union bpf_attr, as far as is needed
+from tracer import bpf_syscall
 
 
 class Confirmation(enum.StrEnum):
@@ -41,36 +36,23 @@ def fentry_allowed() -> bool:
     Asked with a program that names no function, which an allowing kernel answers with EINVAL:
     loading all programs in vain would take ten times as long.
     """
-    instructions = (ctypes.c_uint64 * 2)(0xB7, 0x95)  # r0 = 0; exit
-    license_text = ctypes.create_string_buffer(b"GPL")
-    attributes = ctypes.create_string_buffer(144)
-    _LOAD_ATTRIBUTES.pack_into(
-        attributes,
-        0,
-        _BPF_PROG_TYPE_TRACING,
-        len(instructions),
-        ctypes.addressof(instructions),
-        ctypes.addressof(license_text),
-        0,
-        0,
-        0,
-        0,
-        0,
-        b"rtrace_probe",
-        0,
-        _BPF_TRACE_FENTRY,
-    )
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.syscall(_SYS_BPF, _BPF_PROG_LOAD, attributes, len(attributes))
-    if fd >= 0:
-        os.close(fd)
-        return True
-    return ctypes.get_errno() == errno.EINVAL
+    instructions = struct.pack("<QQ", 0xB7, 0x95)  # r0 = 0; exit
+    try:
+        fd = bpf_syscall.load_program(
+            bpf_syscall.PROG_TYPE_TRACING,
+            "rtrace_probe",
+            instructions,
+            attach_type=bpf_syscall.TRACE_FENTRY,
+        )
+    except OSError as error:
+        return error.errno == errno.EINVAL
+    os.close(fd)
+    return True
 
 
 def kprobe_allowed() -> bool:
     """Whether the kernel has kprobes as perf events (CONFIG_KPROBES)."""
-    return os.path.exists("/sys/bus/event_source/devices/kprobe/type")
+    return os.path.exists(bpf_syscall.KPROBE_TYPE)
 
 
 def allowed_confirmations() -> list[Confirmation]:

@@ -6,11 +6,17 @@ import os
 from collections.abc import Sequence
 
 from tracer.confirmation import Confirmation, allowed_confirmations
-from tracer.engine import DETAILS_RING_BYTES, LOSS_SIZE, LossCounters, Settings, possible_cpus
+from tracer.engine import (
+    BTF_PATH,
+    DETAILS_RING_BYTES,
+    LOSS_SIZE,
+    LossCounters,
+    Settings,
+    possible_cpus,
+)
 from tracer.errors import HostError
 from tracer.libbpf import BpfObject
 
-BTF_PATH = "/sys/kernel/btf/vmlinux"
 _ITERATOR = "snapshot"
 
 

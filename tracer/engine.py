@@ -17,6 +17,9 @@ DETAILS_RING_BYTES = 2 << 20
 
 LOSS_SIZE = ctypes.sizeof(abi.Loss)
 
+# The kernel's own types: the core engine relocates against them.
+BTF_PATH = "/sys/kernel/btf/vmlinux"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -35,7 +38,7 @@ class Engine(Protocol):
     """Attached BPF programs.
 
     Attributes:
-        name: "core" (or "bcc").
+        name: "core" or "bcc".
         confirmation: hook that confirms reparents, see tracer.confirmation.
         events_fd, details_fd: the two ring buffer maps.
         events_bytes, details_bytes: their sizes.

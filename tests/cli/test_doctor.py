@@ -110,7 +110,7 @@ def test_btf(monkeypatch: Patch, tmp_path: Path) -> None:
     missing = checks.check_btf()
     (tmp_path / "vmlinux").touch()
 
-    assert (missing.ok, checks.check_btf().ok) == (False, True)
+    assert (missing.ok, checks.check_btf().ok) == (None, True)
     assert "vmlinux is missing" in missing.fact
     assert "CONFIG_DEBUG_INFO_BTF" in missing.step
 
@@ -122,7 +122,7 @@ def test_libbpf_and_object(monkeypatch: Patch) -> None:
     for name, check in (("library", checks.check_libbpf), ("object_path", checks.check_object)):
         assert check().ok is True
         monkeypatch.setattr(checks, name, refuse)
-        assert (check().ok, check().fact, check().step) == (False, "it is not there", "install it")
+        assert (check().ok, check().fact, check().step) == (None, "it is not there", "install it")
 
 
 def test_missing_object(monkeypatch: Patch, tmp_path: Path) -> None:
@@ -130,41 +130,86 @@ def test_missing_object(monkeypatch: Patch, tmp_path: Path) -> None:
 
     check = checks.check_object()
 
-    assert check.ok is False
+    assert check.ok is None
     assert "rtrace.bpf.o is missing" in check.fact
     assert "make" in check.step
 
 
 def test_programs_that_the_kernel_refuses(monkeypatch: Patch) -> None:
-    def refuse(_settings: object) -> None:
+    def refuse(_name: str, _settings: object) -> None:
         raise HostError("cannot load the BPF programs", "Operation not permitted", "run as root")
 
-    monkeypatch.setattr(checks, "CoreEngine", refuse)
+    monkeypatch.setattr(checks, "open_engine", refuse)
 
     check = checks.check_programs()
 
     assert (check.ok, check.fact, check.step) == (False, "Operation not permitted", "run as root")
 
 
+class FakeEngine:
+    name = "core"
+    confirmation = "kprobe"
+    closed = 0
+
+    def open_snapshot(self) -> int:
+        return os.open("/dev/null", os.O_RDONLY)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 def test_an_iterator_that_the_kernel_refuses(monkeypatch: Patch) -> None:
-    closed = []
-
-    class Engine:
-        confirmation = "kprobe"
-
-        def __init__(self, _settings: object) -> None:
-            pass
-
+    class Engine(FakeEngine):
         def open_snapshot(self) -> int:
             raise HostError("cannot attach the iterator", "no such hook", "run another kernel")
 
-        def close(self) -> None:
-            closed.append(self)
-
-    monkeypatch.setattr(checks, "CoreEngine", Engine)
+    engine = Engine()
+    monkeypatch.setattr(checks, "open_engine", lambda _name, _settings: engine)
 
     assert checks.check_programs().ok is False
-    assert closed
+    assert engine.closed == 1
+
+
+@pytest.mark.parametrize("used", ["core", "bcc"])
+def test_programs(monkeypatch: Patch, used: str) -> None:
+    engine = FakeEngine()
+    engine.name = used
+    monkeypatch.setattr(checks, "open_engine", lambda _name, _settings: engine)
+    monkeypatch.setattr(checks, "choose_engine", lambda: ("core", "this kernel has BTF"))
+
+    check = checks.check_programs()
+
+    assert check.ok is True
+    assert check.fact.startswith("load and attach; reparents are confirmed by kprobe")
+    assert ("so bcc is used" in check.fact) == (used == "bcc")
+    assert engine.closed == 1
+
+
+def test_engine(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(checks, "choose_engine", lambda: ("bcc", "this kernel has no BTF"))
+
+    assert checks.check_engine() == Check("engine", None, "bcc: this kernel has no BTF")
+
+
+def test_bcc(monkeypatch: Patch, tmp_path: Path) -> None:
+    def refuse(release: str) -> None:
+        raise HostError("cannot compile", f"no headers of {release}", "install them")
+
+    monkeypatch.setattr(checks, "explain_missing_bcc", lambda: None)
+    monkeypatch.setattr(checks, "BTF_PATH", str(tmp_path / "vmlinux"))
+    monkeypatch.setattr(platform, "release", lambda: "6.1.0")
+    monkeypatch.setattr(checks, "require_headers", lambda _release: None)
+    assert checks.check_bcc().fact == "ready, with the headers in /lib/modules/6.1.0/build"
+
+    monkeypatch.setattr(checks, "require_headers", refuse)
+    assert checks.check_bcc() == Check("bcc engine", None, "no headers of 6.1.0", "install them")
+
+    (tmp_path / "vmlinux").touch()
+    assert checks.check_bcc().fact == "ready, with the kernel's types from BTF"
+
+    missing = HostError("cannot use the bcc engine", "it is not visible", "install it")
+    monkeypatch.setattr(checks, "explain_missing_bcc", lambda: missing)
+    assert checks.check_bcc() == Check("bcc engine", None, "it is not visible", "install it")
 
 
 @pytest.mark.parametrize("allowed", [True, False])

@@ -56,10 +56,17 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return make
 
 
+@pytest.fixture(scope="module", params=["core", "bcc"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Both engines, one after the other: what is recorded does not depend on it."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
+def recorder(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
     """One recording of the whole host for all tests of a module: see ``Recorder.window``."""
-    with Recorder(tmp_path_factory.mktemp("recorder")) as running:
+    with Recorder(tmp_path_factory.mktemp("recorder"), f"--engine={engine}") as running:
         running.wait_until_recording()
         yield running
         ended = running.stop()

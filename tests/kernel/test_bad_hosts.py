@@ -252,19 +252,6 @@ def test_without_root(nobody: Callable[..., Ended], tmp_path: Path) -> None:
 # --- kernels -----------------------------------------------------------------------------------
 
 
-def test_no_btf(tmp_path: Path) -> None:
-    script = 'mount -t tmpfs none /sys/kernel/btf; "$@"'
-
-    record = run(in_mount_namespace(script, RTRACE, "record", "-o", tmp_path / "x.rtrace"))
-    doctor = run(in_mount_namespace(script, RTRACE, "doctor"))
-
-    assert_failed(record, "this kernel has no BTF (/sys/kernel/btf/vmlinux); boot a kernel with")
-    assert not (tmp_path / "x.rtrace").exists()
-    assert (doctor.status, doctor.stderr) == (1, "")
-    assert "NO  BTF: /sys/kernel/btf/vmlinux is missing\n    boot a kernel with" in doctor.stdout
-    assert "NO  BPF programs: " in doctor.stdout
-
-
 def test_no_tracefs(tmp_path: Path) -> None:
     script = (
         "for folder in /sys/kernel/debug /sys/kernel/tracing; do "

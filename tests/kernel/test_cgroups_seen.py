@@ -54,12 +54,12 @@ def test_v1_cgroup_at_exec_and_when_moved(recorder: Recorder, group: Groups) -> 
     assert first.cgroup == second.cgroup
 
 
-def test_snapshots_know_the_cgroup(tmp_path: Path, group: Groups) -> None:
+def test_snapshots_know_the_cgroup(tmp_path: Path, engine: str, group: Groups) -> None:
     made = group("v2")
     process = made.popen(["sleep", "60"])
     try:
         wait_for(lambda: made.pids() == [process.pid], "the process in its cgroup")
-        with Recorder(tmp_path) as recording:
+        with Recorder(tmp_path, f"--engine={engine}") as recording:
             recording.wait_until_recording()
             recording.stop()
     finally:

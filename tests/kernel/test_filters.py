@@ -83,13 +83,13 @@ def assert_only_inside(capture: Capture, first: set[int]) -> None:
         assert set(capture.processes(phase)) <= inside
 
 
-def test_pidns(tmp_path: Path) -> None:
+def test_pidns(tmp_path: Path, engine: str) -> None:
     # GIVEN a recording of one pid namespace
     bystander = subprocess.Popen(["sh", "-c", "sleep 60; :", OUTSIDE[0]])
     try:
         with (
             new_pid_namespace() as (init, shell),
-            Recorder(tmp_path, "--pidns", str(init)) as recording,
+            Recorder(tmp_path, f"--engine={engine}", "--pidns", str(init)) as recording,
         ):
             recording.wait_until_recording()
             capture = recording.capture
@@ -148,12 +148,12 @@ def test_pidns(tmp_path: Path) -> None:
     assert capture.header["filter"]["pid"] == init
 
 
-def test_pidns_snapshots_hold_only_what_is_inside(tmp_path: Path) -> None:
+def test_pidns_snapshots_hold_only_what_is_inside(tmp_path: Path, engine: str) -> None:
     with new_pid_namespace() as (init, shell):
         tell(shell, "sleep 62 &")
         children = Path(f"/proc/{init}/task/{init}/children")
         sleeper = int(wait_for(lambda: children.read_text().split(), "the child")[0])
-        with Recorder(tmp_path, f"--pidns={init}") as recording:
+        with Recorder(tmp_path, f"--engine={engine}", f"--pidns={init}") as recording:
             recording.wait_until_recording()
             recording.stop()
 
@@ -176,14 +176,16 @@ def test_pidns_snapshots_hold_only_what_is_inside(tmp_path: Path) -> None:
         ("pids", "proc"),
     ],
 )
-def test_cgroup(tmp_path: Path, group: Callable[[str], Group], hierarchy: str, form: str) -> None:
+def test_cgroup(
+    tmp_path: Path, engine: str, group: Callable[[str], Group], hierarchy: str, form: str
+) -> None:
     # GIVEN a recording of one cgroup
     made = group(hierarchy)
     inner = made.below("inner")
     path = str(made.directory) if form == "directory" else made.path
     older = inner.popen(["sleep", "63"])
     wait_for(lambda: made.pids() == [older.pid], "the process in its cgroup")
-    with Recorder(tmp_path, "--cgroup", path) as recording:
+    with Recorder(tmp_path, f"--engine={engine}", "--cgroup", path) as recording:
         recording.wait_until_recording()
         capture = recording.capture
 

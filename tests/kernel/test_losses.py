@@ -21,9 +21,9 @@ Build = Callable[[str], Path]
 _SECOND_NS = 1_000_000_000
 
 
-def test_losses_are_counted_and_located(tmp_path: Path, build: Build) -> None:
+def test_losses_are_counted_and_located(tmp_path: Path, build: Build, engine: str) -> None:
     # GIVEN a recorder with a tiny buffer that stands still during a storm
-    with Recorder(tmp_path, "--buffer", "64KiB") as recording:
+    with Recorder(tmp_path, f"--engine={engine}", "--buffer", "64KiB") as recording:
         recording.wait_until_recording()
         stopped_ns = boot_ns()
         recording.process.send_signal(signal.SIGSTOP)
@@ -61,9 +61,9 @@ def test_losses_are_counted_and_located(tmp_path: Path, build: Build) -> None:
     assert report.stdout.startswith(f"LOST: {lost:,} events")
 
 
-def test_a_vfork_storm_on_all_cpus_loses_nothing(tmp_path: Path, build: Build) -> None:
+def test_a_vfork_storm_on_all_cpus_loses_nothing(tmp_path: Path, build: Build, engine: str) -> None:
     cpus = sorted(os.sched_getaffinity(0))
-    with Recorder(tmp_path) as recording:
+    with Recorder(tmp_path, f"--engine={engine}") as recording:
         recording.wait_until_recording()
         storms = [
             subprocess.Popen(

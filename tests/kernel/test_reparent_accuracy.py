@@ -28,12 +28,15 @@ ROUNDS = int(os.environ.get("RTRACE_TREE_ROUNDS", "640"))
 PROCESSES_A_ROUND = 150  # at the least; about 162
 
 
-@pytest.fixture(scope="module")
-def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
-    folder = tmp_path_factory.mktemp("accuracy")
+BCC_ROUNDS = 40  # the same programs: what could differ shows in fewer
+
+
+def record_trees(folder: Path, engine: str, rounds: int) -> Comparison:
+    """What a capture says of random trees, against what their processes saw."""
     capture, log = folder / "trees.rtrace", folder / "trees.log"
-    trees = program.command(program.build(folder), log, seed=20, rounds=ROUNDS, timeout_s=900)
-    subprocess.run([RTRACE, "record", "-o", capture, "--", *trees], check=True, timeout=1000)
+    trees = program.command(program.build(folder), log, seed=20, rounds=rounds, timeout_s=900)
+    record = [RTRACE, "record", f"--engine={engine}", "-o", capture, "--", *trees]
+    subprocess.run(record, check=True, timeout=1000)
     with CaptureReader(capture) as reader:
         for _chunk in reader.chunks():
             pass
@@ -41,6 +44,11 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
         assert reader.trailer is not None
         assert not any(map(any, reader.trailer["losses"])), json.dumps(reader.trailer)
     return compare(read_log(log).processes(), read_history(capture, use_snapshots=False))
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    return record_trees(tmp_path_factory.mktemp("accuracy"), "core", ROUNDS)
 
 
 @pytest.mark.timeout(1500)
@@ -67,3 +75,14 @@ def test_nearly_all_reparents_are_confirmed_without_a_snapshot(comparison: Compa
 
 def test_hardly_any_unsure_parent_is_wrong(comparison: Comparison) -> None:
     assert comparison.unsure_wrong_share <= 0.0005, comparison.summary()
+
+
+def test_the_bcc_engine_is_as_right(tmp_path: Path) -> None:
+    comparison = record_trees(tmp_path, "bcc", BCC_ROUNDS)
+
+    assert comparison.processes >= BCC_ROUNDS * PROCESSES_A_ROUND
+    assert comparison.confirmed_wrong == 0, comparison.summary()
+    assert comparison.faults[Fault.MISSING_PROCESS] == 0
+    assert comparison.faults[Fault.MISSING_PARENT] == 0, comparison.summary()
+    assert comparison.faults[Fault.MISTIMED_PARENT] == 0, comparison.summary()
+    assert comparison.confirmed_share >= 0.99, comparison.summary()
