@@ -71,6 +71,7 @@ class CoreEngine:
         self.events_bytes, self.details_bytes = settings.buffer_bytes, DETAILS_RING_BYTES
         self.events_fd = self._object.map_fd("events")
         self.details_fd = self._object.map_fd("details")
+        self.stubs_fd = self._object.map_fd("stubs")
         cpus = possible_cpus()
         mapped = self._object.map_array("losses", cpus * LOSS_SIZE)
         self._losses = LossCounters(memoryview(mapped), cpus)

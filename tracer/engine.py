@@ -15,6 +15,9 @@ from tracer import abi
 # One detail is up to 7 KB, but execs are thousands a second at most.
 DETAILS_RING_BYTES = 2 << 20
 
+STUB_KEY_BYTES = 16
+"""struct process in bpf/identity.h: the key of the map of stubs."""
+
 LOSS_SIZE = ctypes.sizeof(abi.Loss)
 
 # The kernel's own types: the core engine relocates against them.
@@ -42,6 +45,7 @@ class Engine(Protocol):
         confirmation: hook that confirms reparents, see tracer.confirmation.
         events_fd, details_fd: the two ring buffer maps.
         events_bytes, details_bytes: their sizes.
+        stubs_fd: the map of processes outside the filter that have been told of (bpf/filter.h).
     """
 
     name: str
@@ -50,6 +54,7 @@ class Engine(Protocol):
     events_bytes: int
     details_fd: int
     details_bytes: int
+    stubs_fd: int
 
     def read_losses(self) -> list[tuple[int, int]]:
         """Events and details lost since the start, for each CPU."""

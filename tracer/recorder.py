@@ -105,18 +105,18 @@ class Recorder:
         reason: str = "error"
         failure: RtraceError | None = None
         try:
-            self._snapshots.begin()
-            self._notifier.ready()
-            if options.on_started is not None:
-                options.on_started()
-            if options.command and not stop.count:
-                try:
-                    self._command = Command(options.command)
-                except HostError as error:
-                    failure = error  # the capture is finished all the same
-            if failure is None:
-                hurry()
-                with self._reachable():
+            with self._reachable():
+                self._snapshots.begin()
+                self._notifier.ready()
+                if options.on_started is not None:
+                    options.on_started()
+                if options.command and not stop.count:
+                    try:
+                        self._command = Command(options.command)
+                    except HostError as error:
+                        failure = error  # the capture is finished all the same
+                if failure is None:
+                    hurry()
                     reason = self._loop(stop)
             self._notifier.stopping()
             self._finish(reason)

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tracer.bpf_map import clear_map
 from tracer.capture_format import FACT
 from tracer.chunk_writer import ChunkWriter
-from tracer.engine import Engine
+from tracer.engine import STUB_KEY_BYTES, Engine
 from tracer.errors import CaptureError, HostError
 from tracer.fact_finder import FactFinder
 from tracer.recording_writer import RecordingWriter
@@ -56,6 +57,7 @@ class Snapshots:
         self._work: queue.SimpleQueue[tuple[ChunkWriter, bytes | None] | None]
         self._work = queue.SimpleQueue()
         self._shown_segment = 0
+        self._lock = threading.Lock()  # an engine takes one snapshot at a time
         self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
         self._thread.start()
 
@@ -96,7 +98,8 @@ class Snapshots:
         return not self._thread.is_alive()
 
     def _read_tasks(self) -> bytes:
-        records = read_tasks(self._engine.open_snapshot())
+        with self._lock:
+            records = read_tasks(self._engine.open_snapshot())
         return add_missing_parents(records) if self._whole_host else records
 
     def _run(self) -> None:
@@ -119,6 +122,9 @@ class Snapshots:
     def _show(self, beginning: ChunkWriter, records: bytes | None) -> None:
         try:
             if records is None:
+                if not self._whole_host:
+                    # Those outside that events refer to are told of again.
+                    clear_map(self._engine.stubs_fd, STUB_KEY_BYTES)
                 records = self._read_tasks()
                 beginning.write_tasks("start", records)
             tasks = decode_tasks(records)
@@ -127,8 +133,8 @@ class Snapshots:
                 beginning.write_json(FACT, fact)
             beginning.write_processes("start", self._look_at(tasks))
             self._facts.end_round()
-        except (BeginningTooLargeError, HostError) as error:
-            what = f"{error.fact}: {error.cause}"
+        except (BeginningTooLargeError, HostError, OSError) as error:
+            what = f"a segment begins without what lives: {error}"
             now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             self._writer.write_json(FACT, {"kind": "problem", "what": what, "ts_ns": now_ns})
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -68,17 +69,17 @@ class Bounded(Recorder):
             return list(reader.chunks())
         return []
 
-    def newest(self) -> int:
-        """Number of the segment that is being written."""
-        return max((int(path.stem) for path in self.segments.glob("*.rtrace")), default=0)
+    def numbers(self) -> list[int]:
+        """Numbers of the segments that are there."""
+        return sorted(int(path.stem) for path in self.segments.glob("*.rtrace"))
 
-    def churn(self, storm: Path, segments: int) -> None:
-        """Children without end, until so many more segments have begun."""
-        last = self.newest() + segments
+    def outlive(self, churn: Callable[[], object]) -> None:
+        """Lets something happen again and again, until nothing is kept of what is kept now."""
+        newest = self.numbers()[-1]
         deadline = time.monotonic() + DEADLINE_S
-        while self.newest() < last:
-            assert time.monotonic() < deadline, f"segment {last} did not come"
-            subprocess.run([storm, "fork", "200"], stdout=subprocess.DEVNULL, check=True)
+        while self.numbers()[0] <= newest:
+            assert time.monotonic() < deadline, f"segment {newest} is still there"
+            churn()
 
     def _look(self) -> None:
         # The newest first, since the others only go: what is found is never more than there was.
@@ -92,6 +93,12 @@ class Bounded(Recorder):
         self._ended.set()
         self._watch.join()
         super().__exit__(*exception)
+
+
+def execs() -> None:
+    """Processes with arguments that cannot be compressed."""
+    for _ in range(20):
+        subprocess.run(["true", os.urandom(4000).replace(b"\0", b"x")], check=True)
 
 
 @pytest.fixture
@@ -121,7 +128,7 @@ def saves(folder: Path) -> list[Path]:
 
 
 def test_what_is_kept_knows_what_lives(
-    tmp_path: Path, build: Build, sleeper: Callable[[str], subprocess.Popen[bytes]]
+    tmp_path: Path, sleeper: Callable[[str], subprocess.Popen[bytes]]
 ) -> None:
     # GIVEN a process that is older than the recording, and one that is born into it and then
     # becomes another's child
@@ -133,9 +140,8 @@ def test_what_is_kept_knows_what_lives(
         orphan = int((tmp_path / "orphan").read_text())
         try:
             # WHEN so much happens that all of that is dropped
-            recording.churn(build("storm"), 12)
-            oldest = min(int(path.stem) for path in recording.segments.glob("*.rtrace"))
-            recording.churn(build("storm"), 2)
+            recording.outlive(execs)
+            oldest = recording.numbers()[0]
             ended = recording.stop()
             new_parent = int(Path(f"/proc/{orphan}/stat").read_text().split(") ")[1].split()[1])
         finally:
@@ -177,7 +183,7 @@ def test_losses_that_were_dropped_are_not_of_this_capture(tmp_path: Path, build:
         subprocess.run([build("storm"), "fork", "500"], stdout=subprocess.DEVNULL, check=True)
         recording.process.send_signal(signal.SIGCONT)
         # WHEN that is dropped; with so small a buffer there may be losses at any time
-        recording.churn(build("storm"), 12)
+        recording.outlive(execs)
         ended = recording.stop()
 
     # THEN HEAD has them, and only what came later counts.
@@ -230,7 +236,7 @@ def test_sigusr1_saves_and_the_recording_goes_on(tmp_path: Path, bounded: bool) 
 def test_snapshot_of_a_recording_in_a_storm(tmp_path: Path, build: Build) -> None:
     with Bounded(tmp_path) as recording:
         recording.wait_until_recording()
-        recording.churn(build("storm"), 4)
+        recording.outlive(execs)
         storm = subprocess.Popen([build("storm"), "fork", "60000"], stdout=subprocess.DEVNULL)
         try:
             shown = run_rtrace("snapshot", "--pid", str(recording.pid), "-o", tmp_path / "y")
@@ -293,11 +299,11 @@ def test_old_saves_are_removed(tmp_path: Path) -> None:
 # --- ends ------------------------------------------------------------------------------------
 
 
-def test_kill_9_and_the_next_one(tmp_path: Path, build: Build) -> None:
+def test_kill_9_and_the_next_one(tmp_path: Path) -> None:
     # GIVEN a recording that goes on
     with Bounded(tmp_path) as recording:
         recording.wait_until_recording()
-        recording.churn(build("storm"), 3)
+        recording.outlive(execs)
         # THEN nobody else may write there
         refused = run_rtrace("record", "-o", recording.path, "--max-size", "1MiB")
         assert_failed(refused, "another recorder is writing there; give another name")
@@ -408,3 +414,37 @@ def test_no_directory_is_left_where_recording_is_not_possible(tmp_path: Path) ->
     command = [RTRACE, "record", "-o", tmp_path / "x", "--max-size=1MiB", "--engine=core"]
     assert run(["unshare", "--mount", "sh", "-euc", script, "sh", *command]).status == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_is_outside_the_filter_is_told_of_again(tmp_path: Path) -> None:
+    # GIVEN a bounded recording of one pid namespace
+    program = (
+        "import os, subprocess; input()\n"
+        "while True: subprocess.run(['true', os.urandom(4000).replace(b'\\0', b'x')])"
+    )
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", program]
+    outside = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert outside.stdin is not None
+    try:
+        children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children")
+        init = int(wait_for(lambda: children.read_text().split(), "process 1")[0])
+        with Bounded(tmp_path, "--pidns", str(init)) as recording:
+            recording.wait_until_recording()
+            # WHEN its beginning is dropped
+            outside.stdin.write(b"\n")
+            outside.stdin.flush()
+            recording.outlive(lambda: time.sleep(0.1))
+            ended = recording.stop()
+    finally:
+        outside.kill()
+        outside.stdin.close()
+        outside.wait()
+
+    # THEN the parent of the namespace's process 1 is still known by name
+    assert ended.status == 0
+    assert recording.capture.header["segment"]["number"] > 1
+    stubs = recording.capture.events(outside.pid, Type.STUB)
+    assert {bytes(stub.comm.comm) for stub in stubs} == {b"unshare"}
+    parents = open_capture(recording.path).parents
+    of_init = parents[parents["child"].str.startswith(f"{init}:")]
+    assert of_init.iloc[-1]["parent"].split(":")[0] == str(outside.pid)
