@@ -1,0 +1,118 @@
+"""What is remembered of containers: as long as they live and a little longer, however many come."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tracer import fact_finder
+from tracer.container_names import Sighting
+from tracer.fact_finder import FactFinder
+
+
+def container_id(number: int) -> str:
+    return f"{number:064x}"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Callable[[int], str]:
+    """The bundle of a container named "NUMBER" in a pod."""
+
+    def make(number: int) -> str:
+        folder = tmp_path / str(number)
+        folder.mkdir(exist_ok=True)
+        annotations = {
+            "io.kubernetes.cri.container-type": "container",
+            "io.kubernetes.cri.container-name": str(number),
+        }
+        config = {"ociVersion": "1.0.0", "annotations": annotations}
+        (folder / "config.json").write_text(json.dumps(config))
+        return str(folder)
+
+    return make
+
+
+class Finder:
+    """A FactFinder and what it wrote."""
+
+    def __init__(self) -> None:
+        self.facts: list[dict[str, Any]] = []
+        self.finder = FactFinder(self.facts.append)
+
+    def see(self, number: int, bundle: str | None = None) -> None:
+        """A process (here: this one) tells of a container."""
+        sighting = Sighting(container_id(number), tgid=os.getpid(), bundle=bundle)
+        self.finder.look_at_container(sighting)
+
+    def settle(self) -> None:
+        """Waits for the files to be read."""
+        done = threading.Event()
+        self.finder._work.put(done.set)
+        assert done.wait(10.0)
+
+    def names_in_use(self) -> set[str]:
+        return {fact["name"] for fact in self.finder.facts_in_use()}
+
+
+@pytest.fixture
+def finder() -> Iterator[Finder]:
+    made = Finder()
+    yield made
+    assert made.finder.finish(10.0)
+
+
+def test_facts_of_what_lives_are_in_use(finder: Finder, bundle: Callable[[int], str]) -> None:
+    # GIVEN two containers
+    for number in (1, 2):
+        finder.see(number, bundle(number))
+    finder.settle()
+    assert [fact["name"] for fact in finder.facts] == ["1", "2"]
+    finder.finder.end_round()
+    # WHEN only one of them is seen when all processes are looked at again
+    finder.see(1)
+    assert finder.names_in_use() == {"1", "2"}  # the other may have died just now
+    finder.finder.end_round()
+    # THEN it is in use, the other is not
+    assert finder.names_in_use() == {"1"}
+    # and is forgotten soon after.
+    finder.see(1)
+    finder.finder.end_round()
+    assert list(finder.finder._containers) == [container_id(1)]
+    # What is in use was found once.
+    assert len(finder.facts) == 2
+    assert finder.finder.containers_seen == 2
+
+
+def test_times_are_those_of_the_finding(finder: Finder, bundle: Callable[[int], str]) -> None:
+    finder.see(1, bundle(1))
+    finder.settle()
+    finder.finder.end_round()
+    assert finder.finder.facts_in_use() == finder.facts
+    assert finder.facts[0]["ts_ns"] > 0
+
+
+def test_memory_is_bounded_without_rounds_too(
+    finder: Finder, bundle: Callable[[int], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fact_finder, "_REMEMBERED", 10)
+    for number in range(50):
+        finder.see(number, bundle(number))
+        finder.see(0, bundle(0))
+    finder.settle()
+    assert len(finder.finder._containers) <= 10
+    assert finder.names_in_use() >= {"0", "49"}
+
+
+def test_a_container_of_which_nothing_is_known_is_asked_a_few_times(finder: Finder) -> None:
+    for _ in range(20):
+        finder.see(7)
+    finder.settle()
+    assert finder.finder._containers[container_id(7)].attempts == 3
+    assert finder.facts == []
+    assert finder.finder.facts_in_use() == []
