@@ -33,7 +33,7 @@ from tracer.capture_format import (
 )
 from tracer.chunk_reader import NO_CAPTURE, ChunkReader, DamageError
 from tracer.errors import CaptureError
-from tracer.segments import list_segments, open_segment, segment_name
+from tracer.segments import list_segments, open_segment, segment_name, segments_path
 
 
 class CaptureReader:
@@ -207,7 +207,10 @@ def _open(path: str) -> int:
         # Opening a fifo without O_NONBLOCK would wait for its writer.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except FileNotFoundError:
-        raise CaptureError(fact, "there is no such file") from None
+        step = ""
+        if os.path.isdir(segments_path(path)):
+            step = f"while it is recorded, read {segments_path(path)}"
+        raise CaptureError(fact, "there is no such file", step) from None
     except PermissionError:
         raise CaptureError(fact, "permission denied", "read it as its owner, or as root") from None
     except OSError as error:

@@ -199,8 +199,9 @@ class SegmentWriter(RecordingWriter):
                 "began_ns": self._began_ns,
                 "events_before": self.events_dropped + self._kept_events,
             },
-            "losses": list(self.losses_before),
         }
+        if self.losses_before:
+            header["losses"] = list(self.losses_before)
         data = pack_header(self._packer, header, self.path)
         if len(data) > self._max_bytes // _CHUNK_PART:
             raise UsageError(

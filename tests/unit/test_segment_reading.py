@@ -178,6 +178,11 @@ def test_a_directory_of_something_else(tmp_path: Path) -> None:
     )
 
 
+def test_the_name_that_it_will_have_leads_to_it(segments: Path) -> None:
+    path = segments.parent / "x.rtrace"
+    assert refusal(path).endswith(f"there is no such file; while it is recorded, read {segments}")
+
+
 def test_a_live_recording_can_be_read(tmp_path: Path) -> None:
     """Segments are dropped while they are read."""
     writer = open_writer(tmp_path / "x.rtrace")
