@@ -349,24 +349,23 @@ def run(command: Sequence[str | Path]) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def test_a_disk_without_room_to_join(tmp_path: Path, build: Build) -> None:
+def test_a_disk_without_room_to_join(tmp_path: Path) -> None:
     # GIVEN a disk that has room for the segments, but not for the capture beside them
     disk, kept = tmp_path / "disk", tmp_path / "kept"
     disk.mkdir()
     script = (
-        'mount -t tmpfs -o size=1536k none "$1"; status=0; '
-        '"$2" record -o "$1/x.rtrace" --max-size 1MiB -- "$3" fork 4000 || status=$?; '
-        'ls -A "$1"; cp -r "$1/x.rtrace.segments" "$4"; exit $status'
+        'mount -t tmpfs -o size=1200k none "$1"; status=0; '
+        '"$2" record -o "$1/x.rtrace" --max-size 1MiB -- "$3" -c "$4" "$1" || status=$?; '
+        'ls -A "$1"; cp -r "$1/x.rtrace.segments" "$5"; exit $status'
     )
-    storm = build("storm")
+    program = (
+        "import glob, os, subprocess, sys\n"
+        "while sum(map(os.path.getsize, glob.glob(sys.argv[1] + '/*/0*'))) < 850000:\n"
+        "    subprocess.run(['true', os.urandom(4000).replace(b'\\0', b'x')])"
+    )
     namespace = ["unshare", "--mount", "sh", "-euc", script, "sh"]
-    other = subprocess.Popen([storm, "fork", "4000"], stdout=subprocess.DEVNULL)
-    try:
-        # WHEN it ends
-        ended = run([*namespace, disk, RTRACE, storm, kept])
-    finally:
-        other.kill()
-        other.wait()
+    # WHEN it ends
+    ended = run([*namespace, disk, RTRACE, sys.executable, program, kept])
     # THEN the error says where everything is, and it can be read there
     segments = f"{disk}/x.rtrace.segments"
     assert ended.status == 125
