@@ -25,7 +25,7 @@ _CATCH_UP_S = 0.7
 _CATCH_UP_LIMIT_S = 20.0
 _MOMENT_S = 0.2
 _LITTLE = 0.1
-_STOP_S, _STOP_POLL_S = 60.0, 0.02
+_STOP_S, _STOP_AGAIN_S, _STOP_POLL_S = 60.0, 5.0, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +140,17 @@ class Session:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + _STOP_S
+        again = time.monotonic() + _STOP_AGAIN_S
         for process in self._processes:
             while process.returncode is None and not self._reap(process, os.WNOHANG):
                 if time.monotonic() > deadline:
                     process.kill()
                     self._reap(process, 0)
                     raise BenchError(f"{self._name} does not end on Ctrl-C")
+                if time.monotonic() > again:
+                    # A callback that ctypes calls swallows it.
+                    process.send_signal(signal.SIGINT)
+                    again += _STOP_AGAIN_S
                 time.sleep(_STOP_POLL_S)
 
     def _reap(self, process: subprocess.Popen[bytes], options: int) -> bool:
