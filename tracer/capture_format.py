@@ -126,6 +126,7 @@ _SHAPES: Mapping[bytes, Any] = {
         "buffer_bytes?": _U64,
         "no_args?": bool,
         "pid?": _U32,
+        "pidns?": _U32,
         "layout?": {},
         "max_bytes?": _U64,
         "triggers?": [str],

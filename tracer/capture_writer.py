@@ -101,6 +101,11 @@ class CaptureWriter(RecordingWriter):
             finally:
                 self._file.close()
 
+    def discard(self) -> None:
+        """See RecordingWriter."""
+        with self._lock:
+            self._file.remove()
+
     def abandon(self) -> None:
         """Closes the file without a trailer: readers will call the capture cut."""
         with self._lock:

@@ -42,24 +42,28 @@ def _unescape(field: str) -> str:
 
 
 def read_hierarchies(mountinfo: str = "/proc/self/mountinfo") -> list[Hierarchy]:
-    """All mounted cgroup hierarchies."""
+    """All mounted cgroup hierarchies; none where there is no /proc to tell."""
     known = {controller.name.lower(): controller for controller in abi.Controller}
     found = []
-    with open(mountinfo, errors="surrogateescape") as file:
-        for line in file:
-            left, _, right = line.rstrip("\n").partition(" - ")
-            fields, kind = left.split(" "), right.split(" ")
-            if kind[0] not in ("cgroup", "cgroup2"):
-                continue
-            options = kind[-1].split(",")
-            found.append(
-                Hierarchy(
-                    mount=_unescape(fields[4]),
-                    version=2 if kind[0] == "cgroup2" else 1,
-                    controllers=tuple(known[o] for o in options if o in known),
-                    root=_unescape(fields[3]),
-                )
+    try:
+        with open(mountinfo, errors="surrogateescape") as file:
+            lines = file.read().split("\n")
+    except OSError:
+        return []
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        fields, kind = left.split(" "), right.split(" ")
+        if kind[0] not in ("cgroup", "cgroup2"):
+            continue
+        options = kind[-1].split(",")
+        found.append(
+            Hierarchy(
+                mount=_unescape(fields[4]),
+                version=2 if kind[0] == "cgroup2" else 1,
+                controllers=tuple(known[o] for o in options if o in known),
+                root=_unescape(fields[3]),
             )
+        )
     return found
 
 

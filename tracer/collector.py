@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tracer.capture_format import EVENT_STRIDE, LOSS
+from tracer.clock import boot_ns, read_clocks
 from tracer.engine import Engine
 from tracer.recording_writer import RecordingWriter
 from tracer.ring import Ring
@@ -107,9 +108,7 @@ class Collector:
             self._details_bytes = self._details_held = 0
         losses = self._engine.read_losses()
         if losses != self._losses_written and any(any(cpu) for cpu in losses):
-            self._writer.write_json(
-                LOSS, {"ts_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME), "cpus": losses}
-            )
+            self._writer.write_json(LOSS, {"ts_ns": boot_ns(), "cpus": losses})
             self._losses_written = losses
         # What was lost up to when the rings were last empty has its place in what is written now.
         self._writer.losses_before = self._losses_passed
@@ -136,9 +135,10 @@ class Collector:
 
     def totals(self) -> dict[str, Any]:
         """What a trailer says of a capture that ends now."""
+        now = read_clocks()
         return {
-            "ts_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-            "wall_ns": time.clock_gettime_ns(time.CLOCK_REALTIME),
+            "ts_ns": now.boot,
+            "wall_ns": now.wall,
             "losses": self._engine.read_losses(),
             "ring_peak_bytes": self.ring_peak_bytes,
             "snapshot_end": True,

@@ -38,7 +38,7 @@ class Sighting:
 
     Attributes:
         id: the container's id.
-        tgid: the process, a shim, conmon or a process in the container.
+        tgid, start_ns: the process, a shim, conmon or a process in the container.
         namespace: containerd's namespace, if the process says.
         name: if the process says (conmon).
         runtime: "containerd" or "podman" if the process is theirs, else "unknown".
@@ -47,6 +47,7 @@ class Sighting:
 
     id: str
     tgid: int
+    start_ns: int
     namespace: str | None = None
     name: str | None = None
     runtime: str = "unknown"
@@ -54,7 +55,7 @@ class Sighting:
 
 
 def find_sighting(
-    tgid: int, args: tuple[bytes, ...], cgroups: tuple[bytes, ...]
+    tgid: int, start_ns: int, args: tuple[bytes, ...], cgroups: tuple[bytes, ...]
 ) -> Sighting | None:
     """The container that a process's arguments or cgroup names, if there is one."""
     program = os.path.basename(args[0]) if args else b""
@@ -62,18 +63,18 @@ def find_sighting(
     if b"containerd-shim" in program:
         container = options.get("id") or _last_directory(options.get("workdir"))
         if container:
-            return Sighting(container, tgid, options.get("namespace"), None, "containerd", ".")
+            namespace = options.get("namespace")
+            return Sighting(container, tgid, start_ns, namespace, None, "containerd", ".")
     elif program == b"conmon" and "c" in options:
-        return Sighting(
-            options["c"], tgid, None, options.get("n"), "podman", options.get("b") or "."
-        )
+        bundle = options.get("b") or "."
+        return Sighting(options["c"], tgid, start_ns, None, options.get("n"), "podman", bundle)
     elif program in _OCI_RUNTIMES and b"create" in args and "bundle" in options:
         container = args[-1].decode("utf-8", "backslashreplace")
-        return Sighting(container, tgid, bundle=options["bundle"])
+        return Sighting(container, tgid, start_ns, bundle=options["bundle"])
     for cgroup in cgroups:
         found = _ID.findall(cgroup)
         if found:
-            return Sighting(found[-1].decode(), tgid)
+            return Sighting(found[-1].decode(), tgid, start_ns)
     return None
 
 
@@ -114,11 +115,18 @@ def may_tell_of_containers(details: bytes, is_known: Callable[[str], bool]) -> b
 
 def find_detail_sighting(detail: abi.Detail) -> Sighting | None:
     """As ``find_sighting``, for an exec."""
-    return find_sighting(detail.tgid, detail.args, (detail.cgroup, detail.cgroup_v1))
+    cgroups = (detail.cgroup, detail.cgroup_v1)
+    return find_sighting(detail.tgid, detail.start_ns, detail.args, cgroups)
 
 
-def read_container(sighting: Sighting) -> dict[str, Any]:
+def read_container(
+    sighting: Sighting, directory: str | None, on_denied: Callable[[str], None]
+) -> dict[str, Any]:
     """What files say of a container: content of a FACT chunk of the kind "container".
+
+    Args:
+        directory: of the sighting's process in /proc; None: it is not there.
+        on_denied: called with the path of a file that this process may not read.
 
     ``name`` and ``image`` are None where nothing says; ``source`` is the file that was read.
     """
@@ -132,29 +140,31 @@ def read_container(sighting: Sighting) -> dict[str, Any]:
         "source": None,
     }
     # What runs inside a container may show any files it likes: only the runtime's are believed.
-    root = "" if sighting.bundle is None else f"/proc/{sighting.tgid}/root"
-    bundle = _read_bundle(sighting)
+    root = "" if sighting.bundle is None or directory is None else f"{directory}/root"
+    bundle = _read_bundle(sighting, directory, on_denied)
     if bundle:
         fact["source"] = "config.json of the bundle"
     _add_annotations(fact, bundle.get("annotations"))
-    directory = _docker_directory(bundle, sighting.id)
-    docker = _read_json(f"{root}{directory}/config.v2.json")
+    docker_directory = _docker_directory(bundle, sighting.id)
+    docker = _read_json(f"{root}{docker_directory}/config.v2.json", on_denied)
     if docker.get("ID") == sighting.id:
         fact["name"] = _string(docker.get("Name"), "").lstrip("/") or None
         config = docker.get("Config")
         fact["image"] = _string(config.get("Image")) if isinstance(config, dict) else None
         fact["runtime"] = "docker"
-        fact["source"] = f"{directory}/config.v2.json"
+        fact["source"] = f"{docker_directory}/config.v2.json"
     elif sighting.runtime == "containerd" and fact["name"] is None:
         fact["name"] = sighting.id if len(sighting.id) != 64 else None
     return fact
 
 
-def _read_bundle(sighting: Sighting) -> dict[str, Any]:
-    if sighting.bundle is None:
+def _read_bundle(
+    sighting: Sighting, directory: str | None, on_denied: Callable[[str], None]
+) -> dict[str, Any]:
+    if sighting.bundle is None or directory is None:
         return {}
     view = "root" if sighting.bundle.startswith("/") else "cwd"
-    bundle = _read_json(f"/proc/{sighting.tgid}/{view}/{sighting.bundle}/config.json")
+    bundle = _read_json(f"{directory}/{view}/{sighting.bundle}/config.json", on_denied)
     return bundle if isinstance(bundle.get("ociVersion"), str) else {}
 
 
@@ -198,12 +208,15 @@ def _string(value: object, default: str | None = None) -> Any:
     return value if isinstance(value, str) else default
 
 
-def _read_json(path: str) -> dict[str, Any]:
+def _read_json(path: str, on_denied: Callable[[str], None]) -> dict[str, Any]:
     """The object in a file, {} if there is none."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             content = json.loads(file.read(_FILE_LIMIT))
+    except PermissionError:
+        on_denied(path)
+        return {}
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -17,6 +17,7 @@ from typing import Any
 
 from tracer.errors import CaptureError, HostError, RtraceError
 from tracer.saves import Request, Saved
+from tracer.threads import start_thread
 from tracer.urgency import hurry
 
 DIRECTORY = "/run/rtrace"
@@ -57,7 +58,11 @@ class ControlServer:
                 f"{self._path}: {error.strerror}",
                 f"use kill -USR1 {os.getpid()}",
             ) from None
-        threading.Thread(target=self._accept, name="control", daemon=True).start()
+        try:
+            start_thread("control", self._accept)
+        except HostError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Listens no more."""
@@ -76,7 +81,11 @@ class ControlServer:
             except OSError:
                 return
             self._places.acquire()
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+            try:
+                start_thread("control", self._serve, connection)
+            except HostError:
+                connection.close()
+                self._places.release()
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):

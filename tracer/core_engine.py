@@ -16,6 +16,7 @@ from tracer.engine import (
 )
 from tracer.errors import HostError
 from tracer.libbpf import BpfObject
+from tracer.privileges import explain_missing_btf
 
 _ITERATOR = "snapshot"
 
@@ -53,11 +54,7 @@ class CoreEngine:
         self, settings: Settings, confirmations: Sequence[Confirmation] | None = None
     ) -> None:
         if not os.path.exists(BTF_PATH):
-            raise HostError(
-                "cannot load the BPF programs",
-                f"this kernel has no BTF ({BTF_PATH})",
-                "boot a kernel with CONFIG_DEBUG_INFO_BTF=y, as Debian's and Ubuntu's have",
-            )
+            raise HostError("cannot load the BPF programs", *explain_missing_btf(BTF_PATH))
         candidates = list(confirmations or allowed_confirmations())
         for confirmation in candidates:
             try:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 from typing import Any
 
 TIMEOUT_S = 1.0
 _ANSWER_LIMIT = 8 << 20
 _OK = "200"
+_UCRED = struct.Struct("3i")  # pid, uid, gid
 
 
 def get(socket_path: str, resource: str, timeout: float = TIMEOUT_S) -> Any:
@@ -35,6 +37,10 @@ def get(socket_path: str, resource: str, timeout: float = TIMEOUT_S) -> Any:
         raise OSError(
             f"{socket_path} did not end its answer to {question} in {timeout:g} s"
         ) from None
+    except (ConnectionResetError, BrokenPipeError):
+        raise OSError(f"{socket_path} broke off before it answered {question}") from None
+    except ConnectionRefusedError:
+        raise OSError(f"{socket_path} is there, but nobody listens") from None
     head, _, body = answer.partition(b"\r\n\r\n")
     status = head.split(b"\r\n")[0].decode("ascii", "replace").split(" ")
     if len(status) < 2 or not status[0].startswith("HTTP/"):
@@ -47,13 +53,29 @@ def get(socket_path: str, resource: str, timeout: float = TIMEOUT_S) -> Any:
         raise OSError(f"{socket_path} gave no valid answer to {question}: {error}") from None
 
 
+def listener(socket_path: str) -> int | None:
+    """Who listens at a socket, its pid in this pid namespace; None if nobody lets us know."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.setblocking(False)
+            connection.connect(socket_path)
+            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    except OSError:
+        return None
+    pid: int = _UCRED.unpack(peer)[0]
+    return pid
+
+
 def _ask(socket_path: str, request: str, timeout: float) -> bytes:
     """The whole answer. A daemon may not drip it for ever: the time is for all of it."""
     deadline = time.monotonic() + timeout
     answer = b""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
-        connection.connect(socket_path)
+        try:
+            connection.connect(socket_path)
+        except BlockingIOError:  # EAGAIN, at once: unix(7)
+            raise OSError(f"{socket_path} takes no more connections") from None
         connection.sendall(request.encode())
         while part := connection.recv(1 << 16):
             answer += part

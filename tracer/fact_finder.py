@@ -10,6 +10,7 @@ with what is known of the containers that live.
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -17,8 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracer import abi
+from tracer.clock import boot_ns
 from tracer.container_names import Sighting, find_sighting, read_container
+from tracer.proc_view import ProcView
 from tracer.runtime_facts import daemon_ids, read_runtimes
+from tracer.shortfalls import unreadable
+from tracer.threads import start_thread
 from tracer.urgency import hurry
 
 _ATTEMPTS = 3
@@ -47,24 +52,27 @@ class FactFinder:
 
     Args:
         write_fact: takes the content of a FACT chunk; called from other threads.
+        view: /proc, for the processes that records name.
 
     Attributes:
         containers_seen: how many containers there were so far.
+
+    Raises:
+        HostError: no thread can be started; also from ``look_at_host``.
     """
 
-    def __init__(self, write_fact: Callable[[dict[str, Any]], None]) -> None:
-        self._write_fact = write_fact
+    def __init__(self, write_fact: Callable[[dict[str, Any]], None], view: ProcView) -> None:
+        self._write_fact, self._view = write_fact, view
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._round = 0
         self._containers: dict[str, _Container] = {}  # the one seen last is the last
         self._runtimes: list[dict[str, Any]] = []
+        self._problems: dict[str, dict[str, Any]] = {}
+        self._denied = False
         self._daemons: frozenset[tuple[int, int]] | None = None
         self.containers_seen = 0
-        self._container_thread = threading.Thread(
-            target=self._run_containers, name="containers", daemon=True
-        )
-        self._container_thread.start()
+        self._container_thread = start_thread("containers", self._run_containers)
         self._runtime_thread: threading.Thread | None = None
 
     def look_at_host(self, tasks: list[abi.Task]) -> None:
@@ -74,16 +82,13 @@ class FactFinder:
         if daemons == self._daemons or busy:
             return
         self._daemons = daemons
-        self._runtime_thread = threading.Thread(
-            target=self._find_runtimes, args=(tasks,), name="runtimes", daemon=True
-        )
-        self._runtime_thread.start()
+        self._runtime_thread = start_thread("runtimes", self._find_runtimes, tasks)
 
     def look_at_process(self, process: Mapping[str, Any]) -> None:
         """A process that lives, as a PROC chunk shows it, may tell of a container."""
         args = tuple(argument.encode() for argument in process["args"])
         cgroups = tuple(line.encode() for line in process["cgroup"].splitlines())
-        if sighting := find_sighting(process["tgid"], args, cgroups):
+        if sighting := find_sighting(process["tgid"], process["start_ns"], args, cgroups):
             self.look_at_container(sighting)
 
     def is_known(self, container: str) -> bool:
@@ -104,6 +109,15 @@ class FactFinder:
             container.attempts += 1
         self._work.put(lambda: self._find_container(sighting))
 
+    def tell(self, what: str) -> None:
+        """A problem of this host: told once, and again when a segment begins."""
+        with self._lock:
+            if what in self._problems:
+                return
+            fact = {"kind": "problem", "what": what, "ts_ns": boot_ns()}
+            self._problems[what] = fact
+        self._write_fact(fact)
+
     def end_round(self) -> None:
         """All processes that live have been looked at: what none tells of is forgotten soon."""
         with self._lock:
@@ -115,15 +129,15 @@ class FactFinder:
             self._round += 1
 
     def facts_in_use(self) -> list[dict[str, Any]]:
-        """What is known of the runtimes, and of the containers that live or did a short time ago:
-        for a segment that begins now."""
+        """Problems, and what is known of the runtimes, and of the containers that live or did a
+        short time ago: for a segment that begins now."""
         with self._lock:
             facts = [
                 container.fact
                 for container in self._containers.values()
                 if container.fact is not None and container.seen_in >= self._round - 1
             ]
-            return [*self._runtimes, *facts]
+            return [*self._problems.values(), *self._runtimes, *facts]
 
     def finish(self, timeout: float) -> bool:
         """Ends the work; False if it did not end within the timeout, in seconds."""
@@ -151,6 +165,11 @@ class FactFinder:
             if named or not container.named:
                 container.named, container.fact = named, fact
 
+    def _tell_denied(self, path: str) -> None:
+        if not self._denied:
+            self._denied = True
+            self.tell(unreadable(re.sub(r"^/proc/self/fd/\d+/(root)?", "", path)))
+
     def _run_containers(self) -> None:
         hurry()
         while work := self._work.get():
@@ -158,8 +177,8 @@ class FactFinder:
 
     def _find_runtimes(self, tasks: list[abi.Task]) -> None:
         found = []
-        for fact in read_runtimes(tasks):
-            fact["ts_ns"] = _now_ns()
+        for fact in read_runtimes(tasks, self._view):
+            fact["ts_ns"] = boot_ns()
             if fact["kind"] == "container":
                 # Its files may say more than the daemon's list.
                 self._remember(fact, named=False)
@@ -173,12 +192,10 @@ class FactFinder:
         known = self._containers.get(sighting.id)
         if known is not None and known.named:
             return
-        fact = read_container(sighting) | {"ts_ns": _now_ns()}
+        with self._view.open(sighting.tgid, sighting.start_ns) as directory:
+            fact = read_container(sighting, directory, self._tell_denied)
+        fact["ts_ns"] = boot_ns()
         if fact["name"] is not None or fact["namespace"] is not None:
             named = fact["name"] is not None and fact["source"] is not None
             self._remember(fact, named=named)
             self._write_fact(fact)
-
-
-def _now_ns() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -1,21 +1,12 @@
-"""Facts about this host for the capture's header: kernel, clocks, init, cgroups."""
+"""Facts about this host for the capture's header: kernel, init, cgroups."""
 
 from __future__ import annotations
 
 import os
 import platform
-import time
 from typing import Any
 
 from tracer.cgroups import cgroup_mode, read_hierarchies
-
-
-def read_clock() -> dict[str, int]:
-    """Boot time and wall clock of the same moment, in nanoseconds."""
-    return {
-        "boot_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
-        "wall_ns": time.clock_gettime_ns(time.CLOCK_REALTIME),
-    }
 
 
 def read_host() -> dict[str, Any]:

@@ -8,12 +8,12 @@ NULL with errno set.
 from __future__ import annotations
 
 import ctypes
-import errno
 import mmap
 import os
 from functools import cache
 
 from tracer.errors import HostError
+from tracer.privileges import explain_refusal
 
 _LIBRARIES = ("libbpf.so.1",)
 _LOG_TAIL_LINES = 4
@@ -168,13 +168,7 @@ class BpfObject:
         """Creates the maps and has the programs verified."""
         error = self._lib.bpf_object__load(self._object)
         if error:
-            raise HostError(
-                "cannot load the BPF programs",
-                self._log.reason(-error),
-                "run rtrace doctor"
-                if -error != errno.EPERM
-                else "run as root (CAP_BPF and CAP_PERFMON)",
-            )
+            raise self._refusal("cannot load the BPF programs", -error)
 
     def programs(self) -> list[str]:
         """Names of all programs that are (to be) loaded."""
@@ -192,21 +186,15 @@ class BpfObject:
         """
         link = self._lib.bpf_program__attach(self._program(program_name))
         if not link:
-            raise HostError(
-                f"cannot attach the BPF program {program_name}",
-                self._log.reason(ctypes.get_errno()),
-                "run rtrace doctor",
-            )
+            raise self._refusal(f"cannot attach the BPF program {program_name}", ctypes.get_errno())
         self._links.append(link)
 
     def open_iterator(self, program_name: str) -> int:
         """File descriptor of a new pass of an iterator program; the caller closes it."""
         link = self._lib.bpf_program__attach_iter(self._program(program_name), None)
         if not link:
-            raise HostError(
-                f"cannot attach the BPF iterator {program_name}",
-                self._log.reason(ctypes.get_errno()),
-                "run rtrace doctor",
+            raise self._refusal(
+                f"cannot attach the BPF iterator {program_name}", ctypes.get_errno()
             )
         try:
             fd: int = self._lib.bpf_iter_create(self._lib.bpf_link__fd(link))
@@ -215,6 +203,11 @@ class BpfObject:
         if fd < 0:
             raise HostError(f"cannot read the BPF iterator {program_name}", os.strerror(-fd))
         return fd
+
+    def _refusal(self, fact: str, error: int) -> HostError:
+        """In words for people where they are known, else in libbpf's."""
+        known = explain_refusal(error)
+        return HostError(fact, *(known or (self._log.reason(error), "run rtrace doctor")))
 
     def map_fd(self, name: str) -> int:
         """File descriptor of a map, owned by the object."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import threading
 import time
 from typing import TextIO
 
 from tracer import abi
 from tracer.capture_format import EVENT_STRIDE, RING_HEADER_SIZE
+from tracer.clock import read_clocks
 from tracer.event_text import detail_text, event_text
+from tracer.threads import start_thread
 
 _LINES_AT_ONCE = 200
 _BATCHES_WAITING = 100
@@ -29,21 +30,22 @@ class LiveView:
 
     Args:
         stream: usually stdout.
+
+    Raises:
+        HostError: no thread can be started.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._batches: queue.Queue[list[str] | None] = queue.Queue(_BATCHES_WAITING)
         self._left_out = 0
-        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
-        self._thread.start()
-        self._wall_offset_ns = time.clock_gettime_ns(time.CLOCK_REALTIME) - time.clock_gettime_ns(
-            time.CLOCK_BOOTTIME
-        )
+        self._thread = start_thread("live", self._run)
+        self._wall_offset_ns = 0
 
     def show_events(self, records: bytes) -> None:
         """Events as they lay in the ring."""
         count = len(records) // EVENT_STRIDE
+        self._read_wall_clock()
         lines = []
         for index in range(min(count, _LINES_AT_ONCE)):
             event = abi.Event.from_buffer_copy(records, index * EVENT_STRIDE + RING_HEADER_SIZE)
@@ -53,6 +55,7 @@ class LiveView:
 
     def show_details(self, details: list[abi.Detail]) -> None:
         """Arguments of programs, as they are started."""
+        self._read_wall_clock()
         shown = [d for d in details if d.type == abi.DetailType.EXEC]
         lines = [f"{self._clock(d.ts_ns)} {detail_text(d)}" for d in shown[:_LINES_AT_ONCE]]
         self._print(lines, len(shown) - _LINES_AT_ONCE)
@@ -80,6 +83,11 @@ class LiveView:
             while lines := self._batches.get():
                 self._stream.write("\n".join(lines) + "\n")
                 self._stream.flush()
+
+    def _read_wall_clock(self) -> None:
+        """For each batch: it may be set at any time."""
+        reading = read_clocks()
+        self._wall_offset_ns = reading.wall - reading.boot
 
     def _clock(self, ts_ns: int) -> str:
         wall_ns = ts_ns + self._wall_offset_ns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +10,13 @@ from typing import Any
 import tracer
 from tracer import abi
 from tracer.cgroups import naming_controller, read_hierarchies
+from tracer.clock import read_clock
 from tracer.confirmation import Confirmation
 from tracer.engine import Engine
 from tracer.errors import UsageError
 from tracer.filters import RecordFilter
-from tracer.host import read_clock, read_host
+from tracer.host import read_host
+from tracer.proc_view import ProcView
 from tracer.segment_writer import MIN_BYTES
 from tracer.triggers import Trigger
 
@@ -75,7 +76,7 @@ def bpf_config(options: Options) -> abi.Config:
     return config
 
 
-def make_header(options: Options, engine: Engine) -> dict[str, Any]:
+def make_header(options: Options, engine: Engine, view: ProcView) -> dict[str, Any]:
     """Content of HEAD (docs/capture-format.md)."""
     bounds: dict[str, Any] = {}
     if options.max_bytes is not None:
@@ -92,7 +93,8 @@ def make_header(options: Options, engine: Engine) -> dict[str, Any]:
         "buffer_bytes": engine.events_bytes,
         **bounds,
         "no_args": options.no_args,
-        "pid": os.getpid(),
+        "pid": view.own_tgid(),
+        "pidns": view.pidns if view.isolated else None,
         "layout": abi.layout_description(),
     }
 

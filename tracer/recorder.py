@@ -15,6 +15,7 @@ from typing import Any
 from tracer import abi
 from tracer.capture_format import FACT
 from tracer.capture_writer import CaptureWriter
+from tracer.clock import ClockWatch, boot_ns
 from tracer.collector import Collector
 from tracer.command import Command
 from tracer.container_names import find_detail_sighting, may_tell_of_containers
@@ -25,10 +26,14 @@ from tracer.errors import CaptureError, HostError, RtraceError
 from tracer.fact_finder import FactFinder
 from tracer.notify import Notifier
 from tracer.options import Options, bpf_config, make_header
+from tracer.privileges import raise_limits
+from tracer.proc_view import ProcView
 from tracer.recording_writer import RecordingWriter
 from tracer.recovery import take_directory
 from tracer.saves import Checkpoint, Saver
 from tracer.segment_writer import SegmentWriter
+from tracer.shortfalls import ISOLATED
+from tracer.snapshot import TaskIterator, decode_tasks
 from tracer.snapshots import Snapshots
 from tracer.status import StatusLine, format_kept
 from tracer.stopping import Stop
@@ -70,16 +75,26 @@ class Result:
 class Recorder:
     """Runs one recording; see ``record``."""
 
-    def __init__(self, options: Options, engine: Engine, writer: RecordingWriter) -> None:
+    def __init__(
+        self,
+        options: Options,
+        engine: Engine,
+        tasks: TaskIterator,
+        writer: RecordingWriter,
+        view: ProcView,
+    ) -> None:
         self._options, self._engine, self._writer = options, engine, writer
-        self._facts = FactFinder(self._write_fact)
+        self._clocks = ClockWatch(self._write_fact)
+        self._facts = FactFinder(self._write_fact, view)
         self._triggers = TriggerWatch(options.triggers) if options.triggers else None
         self._snapshots = Snapshots(
             engine,
+            tasks,
             writer,
             self._facts,
+            view,
             no_args=options.no_args,
-            whole_host=options.record_filter.kind is abi.Filter.NONE,
+            filter_kind=options.record_filter.kind,
             on_process=self._triggers.look_at_process if self._triggers is not None else None,
         )
         looks = options.on_events is not None or self._triggers is not None
@@ -119,6 +134,7 @@ class Recorder:
                     hurry()
                     reason = self._loop(stop)
             self._notifier.stopping()
+            self._clocks.look(now=True)
             self._finish(reason)
         except CaptureError as error:
             reason, failure, path = "error", error, self._writer.readable_path
@@ -149,6 +165,7 @@ class Recorder:
             self._snapshots.follow()
             self._saver.poll()
             self._tell_manager()
+            self._clocks.look()
             self._show_status()
             if stop.saves > saves:
                 saves = stop.saves
@@ -231,8 +248,7 @@ class Recorder:
     def _write_fact(self, fact: dict[str, Any]) -> None:
         """From any thread. A failure to write is the recording loop's to notice and to report."""
         with contextlib.suppress(CaptureError):
-            now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-            self._writer.write_json(FACT, {"ts_ns": now_ns, **fact})
+            self._writer.write_json(FACT, {"ts_ns": boot_ns(), **fact})
 
     def _tell_manager(self) -> None:
         """A sign of life, and now and then how it goes."""
@@ -277,6 +293,7 @@ def record(options: Options) -> Result:
         )
     if options.command and shutil.which(options.command[0]) is None:
         raise HostError(f"cannot run {options.command[0]}", "there is no such program")
+    raise_limits()
     stop = Stop()
     with stop.handling(), contextlib.ExitStack() as stack:
         directory = None
@@ -286,7 +303,9 @@ def record(options: Options) -> Result:
         settings = Settings(options.buffer_bytes, bpf_config(options))
         engine = open_engine(options.engine, settings, options.confirmations)
         stack.callback(engine.close)
-        header = make_header(options, engine)
+        tasks = TaskIterator(engine)
+        view = ProcView(lambda: decode_tasks(tasks.read()))
+        header = make_header(options, engine, view)
         writer: RecordingWriter
         if directory is None or options.max_bytes is None:
             writer = CaptureWriter(options.path, header, force=options.force)
@@ -294,4 +313,11 @@ def record(options: Options) -> Result:
             writer = SegmentWriter(
                 options.path, directory, options.max_bytes, header, force=options.force
             )
-        return Recorder(options, engine, writer).run(stop)
+        try:
+            recorder = Recorder(options, engine, tasks, writer, view)
+        except HostError:
+            writer.discard()
+            raise
+        if view.isolated and options.record_filter.kind is not abi.Filter.PIDNS:
+            options.say(f"note: {ISOLATED}")
+        return recorder.run(stop)

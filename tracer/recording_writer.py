@@ -91,6 +91,10 @@ class RecordingWriter(ChunkWriter):
             CaptureError: it cannot be written; what was written before can be read.
         """
 
+    @abstractmethod
+    def discard(self) -> None:
+        """Takes away what was written: nothing has been recorded."""
+
     def beginning(self) -> ChunkWriter:
         """Takes the snapshot with which the segment begins that is being written now.
 

@@ -16,6 +16,9 @@ with earlier loads.
 from __future__ import annotations
 
 import mmap
+import os
+
+from tracer.errors import HostError
 
 HEADER_SIZE = 8
 BUSY, DISCARDED = 1 << 31, 1 << 30
@@ -30,19 +33,29 @@ class Ring:
     Args:
         fd: of the BPF map; not closed here.
         size: of the map in bytes, a power of two and a multiple of the page size.
+
+    Raises:
+        HostError: there is no room for it in this process.
     """
 
     def __init__(self, fd: int, size: int) -> None:
         self.size = size
         self._mask = size - 1
-        self._consumer = mmap.mmap(fd, mmap.PAGESIZE)
-        self._producer = mmap.mmap(
-            fd,
-            mmap.PAGESIZE + 2 * size,
-            mmap.MAP_SHARED,
-            mmap.PROT_READ,
-            offset=mmap.PAGESIZE,
-        )
+        try:
+            self._consumer = mmap.mmap(fd, mmap.PAGESIZE)
+            self._producer = mmap.mmap(
+                fd,
+                mmap.PAGESIZE + 2 * size,
+                mmap.MAP_SHARED,
+                mmap.PROT_READ,
+                offset=mmap.PAGESIZE,
+            )
+        except OSError as error:
+            raise HostError(
+                f"cannot map a ring buffer of {size:,} bytes",
+                os.strerror(error.errno or 0),
+                "give a smaller --buffer, or raise the limit (ulimit -v)",
+            ) from None
         self._position = memoryview(self._consumer).cast("Q")
         self._end = memoryview(self._producer)[:8].cast("Q")
         self._data = memoryview(self._producer)[mmap.PAGESIZE :]

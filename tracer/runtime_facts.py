@@ -10,16 +10,19 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 from tracer import abi, docker_api
+from tracer.proc_view import ProcView
 
 _DOCKERD_NAMES = (b"dockerd",)
 _CONTAINERD_NAMES = (b"containerd", b"docker-containerd", b"docker-containe")
 _SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
 _SUN_PATH_LIMIT = 107
+_SOCKET_ACTIVATOR = 1  # systemd, which listens for docker.service
 # Programs to ask when no daemon has told: name and the arguments that make it say its version.
 _PROGRAMS = {
     "docker": ("dockerd", "--version"),
@@ -43,45 +46,83 @@ def daemon_ids(tasks: list[abi.Task]) -> frozenset[tuple[int, int]]:
     return frozenset((daemon.tgid, daemon.start_ns) for daemon in daemons)
 
 
-def read_runtimes(tasks: list[abi.Task]) -> Iterator[dict[str, Any]]:
+def read_runtimes(tasks: list[abi.Task], view: ProcView) -> Iterator[dict[str, Any]]:
     """FACT chunks of the kinds "runtime" and "problem" for the processes of the snapshot."""
     told: set[str] = set()
     for daemon in find_daemons(tasks, _DOCKERD_NAMES):
-        socket_path = _socket_of(daemon)
-        if socket_path is None:
-            yield {"kind": "problem", "what": f"dockerd ({daemon.tgid}) has no socket to ask"}
-            continue
-        try:
-            version = docker_api.get(socket_path, "/version")
-            info = docker_api.get(socket_path, "/info")
-        except OSError as error:
-            what = f"dockerd ({daemon.tgid}) did not answer: {error}"
-            yield {"kind": "problem", "what": what}
-            continue
-        for fact in _docker_facts(daemon, version, info, tasks):
-            told.add(fact["name"])
-            yield fact
-        yield from _docker_containers(socket_path)
+        with view.open(daemon.tgid, daemon.start_ns) as directory:
+            for fact in _ask_daemon(daemon, directory, tasks):
+                if fact["kind"] == "runtime":
+                    told.add(fact["name"])
+                yield fact
     for name, command in _PROGRAMS.items():
         answer = None if name in told else _ask_program(name, command)
         if answer is not None:
             yield answer
 
 
-def _socket_of(daemon: abi.Task) -> str | None:
-    """The daemon's unix socket, as seen from here."""
-    root = f"/proc/{daemon.tgid}/root"
+def _ask_daemon(
+    daemon: abi.Task, directory: str | None, tasks: list[abi.Task]
+) -> Iterator[dict[str, Any]]:
+    """What a dockerd tells of itself and its containers; a problem if it does not."""
+    name = f"dockerd ({daemon.tgid})"
+    if directory is None:
+        yield {"kind": "problem", "what": f"{name} is not in /proc: it was not asked"}
+        return
+    root = f"{directory}/root"
     try:
-        with open(f"/proc/{daemon.tgid}/cmdline", "rb") as file:
+        socket_path = _socket_of(directory)
+        if socket_path is None:
+            yield {"kind": "problem", "what": f"{name} has no socket to ask"}
+            return
+        version = docker_api.get(socket_path, "/version")
+        info = docker_api.get(socket_path, "/info")
+    except PermissionError as error:
+        path = error.filename.replace(root, "") if error.filename else "its socket"
+        yield {"kind": "problem", "what": f"{name} was not asked: permission denied for {path}"}
+        return
+    except OSError as error:
+        what = f"{name} did not answer: {str(error).replace(root, '')}"
+        yield {"kind": "problem", "what": what}
+        return
+    yield from _docker_facts(daemon, version, info, tasks)
+    yield from _docker_containers(socket_path)
+
+
+def _socket_of(directory: str) -> str | None:
+    """The daemon's unix socket, as seen through its directory in /proc.
+
+    Raises:
+        PermissionError: its files may not be looked at.
+    """
+    try:
+        with open(f"{directory}/cmdline", "rb") as file:
             arguments = file.read(abi.ARGS_MAX).decode("utf-8", "surrogateescape")
+        with open(f"{directory}/stat", "rb") as file:
+            pid = int(file.read().split()[0])
     except OSError:
         return None
-    given = re.findall(r"unix://([^\0]+)", arguments)
-    for path in (*given, *_SOCKETS):
-        seen = f"{root}{path}"
-        if len(os.fsencode(seen)) <= _SUN_PATH_LIMIT and os.path.exists(seen):
-            return seen
-    return None
+    paths: tuple[str, ...] = (*re.findall(r"unix://([^\0]+)", arguments), *_SOCKETS)
+    try:
+        return next((seen for path in paths if _is_socket(seen := f"{directory}/root{path}")), None)
+    except PermissionError:
+        # A member of the group docker may ask it all the same, if the path means the same to both.
+        mine = (path for path in paths if docker_api.listener(path) in (pid, _SOCKET_ACTIVATOR))
+        if (path := next(mine, None)) is not None:
+            return path
+        raise
+
+
+def _is_socket(path: str) -> bool:
+    """Whether it is there; its name must be short enough to connect to."""
+    if len(os.fsencode(path)) > _SUN_PATH_LIMIT:
+        return False
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except PermissionError:
+        raise
+    except OSError:
+        return False
 
 
 def _docker_facts(

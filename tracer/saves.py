@@ -16,11 +16,13 @@ from typing import Any
 from tracer.capture_file import CaptureFile
 from tracer.capture_format import TAIL
 from tracer.chunk_writer import Buffer, ChunkWriter, Packer
+from tracer.clock import boot_ns
 from tracer.errors import CaptureError, RtraceError
 from tracer.joining import Joiner
 from tracer.recording_writer import Held
 from tracer.save_names import create_save, remove_old_saves
 from tracer.snapshots import Snapshots
+from tracer.threads import start_thread
 from tracer.triggers import Hit
 from tracer.units import format_size
 from tracer.urgency import hurry
@@ -98,8 +100,7 @@ class Saver:
         self._asked, self._answered = threading.Event(), threading.Event()
         self._answer: Checkpoint | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="saves", daemon=True)
-        self._thread.start()
+        self._thread = start_thread("saves", self._run)
 
     @property
     def busy(self) -> bool:
@@ -129,7 +130,7 @@ class Saver:
     def trigger(self, hit: Hit) -> None:
         """Something happened that is to be saved, with what follows it."""
         if self._waiting is None:
-            age_s = (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - hit.at_ns) / 1e9
+            age_s = (boot_ns() - hit.at_ns) / 1e9
             self._waiting = Request(hit.trigger, time.time() - age_s)
             self._due = time.monotonic() + self._after_s
         self._waiting.why.append(hit.what)

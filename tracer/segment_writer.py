@@ -14,8 +14,8 @@ from typing import Any
 from tracer.capture_file import CaptureFile
 from tracer.capture_format import CHUNK_BYTES, EVENTS, JSON_TYPES, TAIL, dump_json
 from tracer.chunk_writer import Buffer, ChunkWriter, Packer
+from tracer.clock import read_clock
 from tracer.errors import CaptureError, UsageError
-from tracer.host import read_clock
 from tracer.joining import Joiner
 from tracer.recording_writer import Counts, Held, RecordingWriter, pack_header
 from tracer.segment_directory import SegmentDirectory
@@ -147,6 +147,14 @@ class SegmentWriter(RecordingWriter):
                 f"what was recorded is in {self._directory.path}, and can be read there",
             ) from None
         self._directory.remove()
+
+    def discard(self) -> None:
+        """See RecordingWriter."""
+        with self._lock:
+            self._finished = True
+            for _, file in self._segments:
+                file.close()
+            self._directory.empty()
 
     def write_beginning(self, beginning: _Beginning, chunk_type: bytes, content: Buffer) -> None:
         """What ``beginning()`` gave was written to."""

@@ -7,16 +7,29 @@ The iterator gives what the kernel knows exactly (start times, subreapers, names
 from __future__ import annotations
 
 import os
-import time
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 from tracer import abi
+from tracer.clock import boot_ns
+from tracer.engine import Engine
+from tracer.proc_view import ProcView, expected_ticks, is_process, start_ticks
+from tracer.shortfalls import Unseen
 
-# /proc gives start times in clock ticks of 10 ms (USER_HZ is 100 on every architecture).
-_TICK_NS = 10_000_000
 _ARGS_LIMIT = abi.ARGS_MAX
-_START_FIELD = 19  # of /proc/PID/stat, counted behind the comm
+
+
+class TaskIterator:
+    """Passes of an engine's task iterator, one at a time. Any thread may ask for one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._lock = engine, threading.Lock()
+
+    def read(self) -> bytes:
+        """Records of all processes that are alive and admitted by the filter."""
+        with self._lock:
+            return read_tasks(self._engine.open_snapshot())
 
 
 def read_tasks(fd: int) -> bytes:
@@ -25,7 +38,7 @@ def read_tasks(fd: int) -> bytes:
         return b"".join(iter(lambda: file.read(1 << 16), b""))
 
 
-def add_missing_parents(records: bytes) -> bytes:
+def add_missing_parents(records: bytes, view: ProcView) -> bytes:
     """The records, with those of parents that the iterator left out.
 
     On one kernel (6.18, process 1 of a virtual machine) the iterator does not show process 1.
@@ -39,18 +52,19 @@ def add_missing_parents(records: bytes) -> bytes:
         if task.parent_tgid and task.parent_tgid not in present
     }
     for tgid, start_ns in missing.items():
+        directory = view.directory(tgid, start_ns)
+        if directory is None:
+            continue
         try:
-            with open(f"/proc/{tgid}/status", "rb") as file:
+            with open(f"{directory}/status", "rb") as file:
                 status = dict(line.split(b":\t", 1) for line in file if b":\t" in line)
-            with open(f"/proc/{tgid}/stat", "rb") as file:
-                ticks = _start_ticks(file.read())
         except OSError:  # it is gone
             continue
-        if ticks != start_ns // _TICK_NS:
+        if not is_process(directory, start_ns):
             continue
         ns_tgid = int(status[b"NSpid"].split()[-1])
         record = abi.Task(
-            ts_ns=time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            ts_ns=boot_ns(),
             start_ns=start_ns,
             tgid=tgid,
             ns_tgid=ns_tgid,
@@ -61,38 +75,49 @@ def add_missing_parents(records: bytes) -> bytes:
     return records
 
 
-def _start_ticks(stat: bytes) -> int:
-    """Start time in /proc/PID/stat, in clock ticks; the comm may hold spaces and parentheses."""
-    return int(stat.rpartition(b")")[2].split()[_START_FIELD])
-
-
 def decode_tasks(records: bytes) -> list[abi.Task]:
     """The records of ``read_tasks``."""
     return list((abi.Task * (len(records) // abi.TASK_SIZE)).from_buffer_copy(records))
 
 
-def read_processes(tasks: list[abi.Task], *, no_args: bool = False) -> Iterator[dict[str, Any]]:
+def read_processes(
+    tasks: list[abi.Task], view: ProcView, *, no_args: bool = False, unseen: Unseen | None = None
+) -> Iterator[dict[str, Any]]:
     """What /proc knows of each process that is still there; kernel threads are left out.
+
+    Args:
+        unseen: counts what could not be read.
 
     Yields: content of a PROC chunk's list (docs/capture-format.md).
     """
+    unseen = unseen or Unseen()
+    view.learn(tasks)
     for task in tasks:
         if task.flags & abi.Flag.KTHREAD:
             continue
+        unseen.looked_at += 1
+        directory = view.directory(task.tgid, task.start_ns)
+        if directory is None:
+            unseen.processes += 1
+            continue
         try:
-            process = _read_process(task, no_args)
-        except OSError:  # it is gone
+            process = _read_process(task, directory, no_args, unseen)
+        except OSError:  # it is gone, or hidden
+            unseen.processes += view.is_alive(directory)
             continue
         if process is not None:
             yield process
 
 
-def _read_process(task: abi.Task, no_args: bool) -> dict[str, Any] | None:
-    directory = f"/proc/{task.tgid}"
+def _read_process(
+    task: abi.Task, directory: str, no_args: bool, unseen: Unseen
+) -> dict[str, Any] | None:
+    exe: str | None = None
+    denied = False
     try:
-        exe: str | None = os.readlink(f"{directory}/exe")
-    except OSError:  # a zombie
-        exe = None
+        exe = os.readlink(f"{directory}/exe")
+    except OSError as error:  # a zombie has none
+        denied = isinstance(error, PermissionError) and not task.exit_state
     with open(f"{directory}/cgroup", "rb") as file:
         cgroup = file.read()
     arguments = b""
@@ -101,9 +126,10 @@ def _read_process(task: abi.Task, no_args: bool) -> dict[str, Any] | None:
             arguments = file.read(_ARGS_LIMIT + 1)
     # Last, so that all that was read belongs to this process and not to one that took its tgid.
     with open(f"{directory}/stat", "rb") as file:
-        start_ticks = _start_ticks(file.read())
-    if start_ticks != task.start_ns // _TICK_NS:
+        ticks = start_ticks(file.read())
+    if ticks != expected_ticks(task.start_ns):
         return None
+    unseen.programs += denied
     cut = len(arguments) > _ARGS_LIMIT
     arguments = arguments[:_ARGS_LIMIT].removesuffix(b"\0")
     return {

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tracer import abi
 from tracer.bpf_map import clear_map
 from tracer.capture_format import FACT
 from tracer.chunk_writer import ChunkWriter
+from tracer.clock import boot_ns
 from tracer.engine import STUB_KEY_BYTES, Engine
 from tracer.errors import CaptureError, HostError
 from tracer.fact_finder import FactFinder
+from tracer.proc_view import ProcView
 from tracer.recording_writer import RecordingWriter
 from tracer.segment_writer import BeginningTooLargeError
-from tracer.snapshot import add_missing_parents, decode_tasks, read_processes, read_tasks
+from tracer.shortfalls import ISOLATED, Unseen
+from tracer.snapshot import TaskIterator, add_missing_parents, decode_tasks, read_processes
+from tracer.threads import start_thread
 from tracer.urgency import hurry
 
 # After a snapshot its thread rests so many times as long before the segment may end; it may take
@@ -34,32 +38,38 @@ class Snapshots:
     """Takes the snapshots.
 
     Args:
-        engine: whose task iterator.
+        engine: whose map of stubs is emptied for a segment.
+        tasks: its iterator.
         writer: of the recording.
         facts: looks at all that lives, and says what each segment should know.
+        view: /proc, for the processes that records name.
         no_args: leave arguments out.
-        whole_host: nothing is filtered.
+        filter_kind: what is filtered.
         on_process: gets each process that a beginning shows; called from a thread.
+
+    Raises:
+        HostError: no thread can be started.
     """
 
     def __init__(
         self,
         engine: Engine,
+        tasks: TaskIterator,
         writer: RecordingWriter,
         facts: FactFinder,
+        view: ProcView,
         *,
         no_args: bool,
-        whole_host: bool,
+        filter_kind: abi.Filter,
         on_process: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self._engine, self._writer, self._facts = engine, writer, facts
-        self._no_args, self._whole_host, self._on_process = no_args, whole_host, on_process
+        self._engine, self._tasks, self._writer, self._facts = engine, tasks, writer, facts
+        self._view, self._no_args, self._filter_kind = view, no_args, filter_kind
+        self._on_process = on_process
         self._work: queue.SimpleQueue[tuple[ChunkWriter, bytes | None] | None]
         self._work = queue.SimpleQueue()
         self._shown_segment = 0
-        self._lock = threading.Lock()  # an engine takes one snapshot at a time
-        self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
-        self._thread.start()
+        self._thread = start_thread("snapshots", self._run)
 
     def begin(self) -> None:
         """The first snapshot: the kernel's part at once, since from then on all is recorded.
@@ -88,7 +98,7 @@ class Snapshots:
         """
         records = self._read_tasks()
         writer.write_tasks("end", records)
-        processes = read_processes(decode_tasks(records), no_args=self._no_args)
+        processes = read_processes(decode_tasks(records), self._view, no_args=self._no_args)
         writer.write_processes("end", processes)
 
     def finish(self, timeout: float) -> bool:
@@ -98,9 +108,10 @@ class Snapshots:
         return not self._thread.is_alive()
 
     def _read_tasks(self) -> bytes:
-        with self._lock:
-            records = read_tasks(self._engine.open_snapshot())
-        return add_missing_parents(records) if self._whole_host else records
+        records = self._tasks.read()
+        if self._filter_kind is abi.Filter.NONE:
+            return add_missing_parents(records, self._view)
+        return records
 
     def _run(self) -> None:
         hurry()
@@ -122,7 +133,7 @@ class Snapshots:
     def _show(self, beginning: ChunkWriter, records: bytes | None) -> None:
         try:
             if records is None:
-                if not self._whole_host:
+                if self._filter_kind is not abi.Filter.NONE:
                     # Those outside that events refer to are told of again.
                     clear_map(self._engine.stubs_fd, STUB_KEY_BYTES)
                 records = self._read_tasks()
@@ -131,15 +142,21 @@ class Snapshots:
             self._facts.look_at_host(tasks)
             for fact in self._facts.facts_in_use():
                 beginning.write_json(FACT, fact)
-            beginning.write_processes("start", self._look_at(tasks))
+            unseen = Unseen()
+            beginning.write_processes("start", self._look_at(tasks, unseen))
+            # What is in a pid namespace, the snapshot shows also from within.
+            if self._view.isolated and self._filter_kind is not abi.Filter.PIDNS:
+                self._facts.tell(ISOLATED)
+            for what in unseen.sentences():
+                self._facts.tell(what)
             self._facts.end_round()
         except (BeginningTooLargeError, HostError, OSError) as error:
             what = f"a segment begins without what lives: {error}"
-            now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-            self._writer.write_json(FACT, {"kind": "problem", "what": what, "ts_ns": now_ns})
+            self._writer.write_json(FACT, {"kind": "problem", "what": what, "ts_ns": boot_ns()})
 
-    def _look_at(self, tasks: list[Any]) -> Iterator[dict[str, Any]]:
-        for process in read_processes(tasks, no_args=self._no_args):
+    def _look_at(self, tasks: list[Any], unseen: Unseen) -> Iterator[dict[str, Any]]:
+        processes = read_processes(tasks, self._view, no_args=self._no_args, unseen=unseen)
+        for process in processes:
             self._facts.look_at_process(process)
             if self._on_process is not None:
                 self._on_process(process)

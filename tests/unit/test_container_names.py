@@ -32,26 +32,26 @@ def words(line: str) -> tuple[bytes, ...]:
     [
         (
             f"/usr/bin/containerd-shim-runc-v2 -namespace moby -id {ID} -address /run/x.sock",
-            Sighting(ID, 7, "moby", None, "containerd", "."),
+            Sighting(ID, 7, 70, "moby", None, "containerd", "."),
         ),
         (
             f"containerd-shim -namespace moby -workdir /var/lib/x/moby/{ID}/ -address x",
-            Sighting(ID, 7, "moby", None, "containerd", "."),
+            Sighting(ID, 7, 70, "moby", None, "containerd", "."),
         ),
         (
             f"docker-containerd-shim -namespace=moby -workdir=/x/{ID}",
-            Sighting(ID, 7, "moby", None, "containerd", "."),
+            Sighting(ID, 7, 70, "moby", None, "containerd", "."),
         ),
         (
             f"/usr/bin/conmon --api-version 1 -c {ID} -n web -b /run/bundle",
-            Sighting(ID, 7, None, "web", "podman", "/run/bundle"),
+            Sighting(ID, 7, 70, None, "web", "podman", "/run/bundle"),
         ),
-        (f"conmon -c {ID}", Sighting(ID, 7, None, None, "podman", ".")),
+        (f"conmon -c {ID}", Sighting(ID, 7, 70, None, None, "podman", ".")),
         (
             f"runc --root /x create --bundle /run/b --pid-file p {ID}",
-            Sighting(ID, 7, bundle="/run/b"),
+            Sighting(ID, 7, 70, bundle="/run/b"),
         ),
-        (f"crun create --bundle /b {ID}", Sighting(ID, 7, bundle="/b")),
+        (f"crun create --bundle /b {ID}", Sighting(ID, 7, 70, bundle="/b")),
         ("runc --version", None),
         ("runc run", None),
         ("containerd-shim-runc-v2 -v", None),
@@ -62,7 +62,7 @@ def words(line: str) -> tuple[bytes, ...]:
     ],
 )
 def test_arguments(line: str, sighting: Sighting | None) -> None:
-    assert find_sighting(7, words(line), ()) == sighting
+    assert find_sighting(7, 70, words(line), ()) == sighting
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_arguments(line: str, sighting: Sighting | None) -> None:
 )
 def test_cgroups(cgroup: str, container: str | None) -> None:
     for cgroups in ((cgroup.encode(), b""), (b"", cgroup.encode())):
-        found = find_sighting(7, (b"sh",), cgroups)
+        found = find_sighting(7, 70, (b"sh",), cgroups)
         assert (found.id if found else None) == container
 
 
@@ -90,7 +90,12 @@ def test_details() -> None:
         abi.decode_details(
             bytes(
                 abi.DetailHeader(
-                    tgid=7, type=abi.DetailType.EXEC, args_len=3, args_total=3, cgroup_len=65 + 7
+                    tgid=7,
+                    start_ns=70,
+                    type=abi.DetailType.EXEC,
+                    args_len=3,
+                    args_total=3,
+                    cgroup_len=65 + 7,
                 )
             )
             + b"sh\0"
@@ -100,7 +105,7 @@ def test_details() -> None:
 
     found = find_detail_sighting(detail)
 
-    assert found == Sighting(ID, 7)
+    assert found == Sighting(ID, 7, 70)
 
 
 @pytest.fixture
@@ -120,13 +125,22 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def read(sighting: Sighting) -> dict[str, Any]:
+    """What files say, all of which may be read."""
+
+    def denied(path: str) -> None:
+        pytest.fail(f"may not read {path}")
+
+    return read_container(sighting, f"/proc/{sighting.tgid}", denied)
+
+
 def write(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
 
 
 def test_docker(bundle: Path) -> None:
-    fact = read_container(Sighting(ID, ME, "moby", None, "containerd", str(bundle)))
+    fact = read(Sighting(ID, ME, 0, "moby", None, "containerd", str(bundle)))
 
     assert fact == {
         "kind": "container",
@@ -144,14 +158,14 @@ def test_a_bundle_relative_to_the_shims_directory(
 ) -> None:
     monkeypatch.chdir(bundle)
 
-    assert read_container(Sighting(ID, ME, "moby", None, "containerd", "."))["name"] == "web"
+    assert read(Sighting(ID, ME, 0, "moby", None, "containerd", "."))["name"] == "web"
 
 
 def test_docker_in_its_default_directory(bundle: Path) -> None:
     path = bundle.parent / "default" / ID / "config.v2.json"
     write(path, {"ID": ID, "Name": "/other", "Config": None})
 
-    fact = read_container(Sighting(ID, ME))
+    fact = read(Sighting(ID, ME, 0))
 
     assert (fact["name"], fact["image"], fact["runtime"]) == ("other", None, "docker")
 
@@ -160,7 +174,7 @@ def test_a_file_of_another_container_says_nothing(bundle: Path) -> None:
     docker = bundle.parent / "containers" / ID / "config.v2.json"
     write(docker, {"ID": OTHER, "Name": "/liar", "Config": {"Image": "x"}})
 
-    fact = read_container(Sighting(ID, ME, "moby", None, "containerd", str(bundle)))
+    fact = read(Sighting(ID, ME, 0, "moby", None, "containerd", str(bundle)))
 
     assert (fact["name"], fact["image"]) == (None, None)
     assert fact["source"] == "config.json of the bundle"
@@ -176,7 +190,7 @@ def test_no_directory_but_the_containers_own_is_believed(bundle: Path) -> None:
     mounts = [{"source": source} for source in sources]
     write(bundle / "config.json", {"ociVersion": "1", "mounts": mounts})
 
-    fact = read_container(Sighting(ID, ME, None, None, "containerd", str(bundle)))
+    fact = read(Sighting(ID, ME, 0, None, None, "containerd", str(bundle)))
 
     assert fact["name"] is None
 
@@ -191,19 +205,19 @@ def test_kubernetes(bundle: Path) -> None:
     }
     write(bundle / "config.json", {"ociVersion": "1", "annotations": annotations})
 
-    fact = read_container(Sighting(ID, ME, "k8s.io", None, "containerd", str(bundle)))
+    fact = read(Sighting(ID, ME, 0, "k8s.io", None, "containerd", str(bundle)))
 
     assert (fact["runtime"], fact["name"], fact["image"]) == ("cri", "app", "registry/app:2")
     # A sandbox has no name of its own.
     annotations = {f"{key}container-type": "sandbox", f"{key}sandbox-name": "pod-1"}
     write(bundle / "config.json", {"ociVersion": "1", "annotations": annotations})
-    fact = read_container(Sighting(ID, ME, "k8s.io", None, "containerd", str(bundle)))
+    fact = read(Sighting(ID, ME, 0, "k8s.io", None, "containerd", str(bundle)))
     assert fact["name"] == "pod-1"
 
 
 def test_containerd_alone(tmp_path: Path) -> None:
-    named = read_container(Sighting("web", ME, "default", None, "containerd", str(tmp_path)))
-    unnamed = read_container(Sighting(ID, ME, "default", None, "containerd", str(tmp_path)))
+    named = read(Sighting("web", ME, 0, "default", None, "containerd", str(tmp_path)))
+    unnamed = read(Sighting(ID, ME, 0, "default", None, "containerd", str(tmp_path)))
 
     assert (named["name"], named["namespace"]) == ("web", "default")
     assert unnamed["name"] is None
@@ -228,7 +242,7 @@ def test_containerd_alone(tmp_path: Path) -> None:
 def test_damaged_files_are_no_files(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
 
-    fact = read_container(Sighting(ID, ME, "moby", None, "containerd", str(tmp_path)))
+    fact = read(Sighting(ID, ME, 0, "moby", None, "containerd", str(tmp_path)))
 
     assert (fact["name"], fact["image"], fact["runtime"]) == (None, None, "containerd")
 
@@ -236,7 +250,7 @@ def test_damaged_files_are_no_files(tmp_path: Path, content: bytes) -> None:
 def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.json")
 
-    assert read_container(Sighting(ID, ME, bundle=str(tmp_path)))["source"] is None
+    assert read(Sighting(ID, ME, 0, bundle=str(tmp_path)))["source"] is None
 
 
 def test_a_process_that_is_gone(bundle: Path) -> None:
@@ -245,7 +259,7 @@ def test_a_process_that_is_gone(bundle: Path) -> None:
         os._exit(0)
     os.waitpid(pid, 0)
 
-    fact = read_container(Sighting(ID, pid, "moby", None, "containerd", str(bundle)))
+    fact = read(Sighting(ID, pid, 0, "moby", None, "containerd", str(bundle)))
 
     assert fact["name"] is None
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tracer import abi, docker_api, runtime_facts
+from tracer.proc_view import TICK_NS, ProcView, start_ticks
 from tracer.runtime_facts import find_daemons, read_runtimes
 
-DOCKERD = abi.Task(tgid=50, start_ns=500, parent_tgid=1, comm=b"dockerd")
+# A process that is there: one that is not in /proc is not asked.
+ME = os.getpid()
+START_NS = start_ticks(Path("/proc/self/stat").read_bytes()) * TICK_NS
+DOCKERD = abi.Task(tgid=ME, start_ns=START_NS, parent_tgid=1, comm=b"dockerd")
 SERVICE = abi.Task(tgid=40, start_ns=400, parent_tgid=1, comm=b"containerd")
-CHILD = abi.Task(tgid=60, start_ns=600, parent_tgid=50, comm=b"docker-containe")
+CHILD = abi.Task(tgid=60, start_ns=600, parent_tgid=ME, comm=b"docker-containe")
 VERSION = {
     "Version": "19.03.15",
     "Components": [
@@ -28,6 +35,7 @@ INFO = {
     "CgroupDriver": "cgroupfs",
     "Driver": "overlay2",
 }
+VIEW = ProcView(list)
 CONTAINERS = [
     {"Id": "a" * 64, "Names": ["/web"], "Image": "nginx"},
     {"Id": "b" * 64, "Names": [], "Image": 5},
@@ -58,15 +66,15 @@ def program(tmp_path: Path, name: str, script: str) -> None:
 
 
 def test_a_daemon(answers: dict[str, Any]) -> None:
-    docker, containerd, runc, web, unnamed = read_runtimes([SERVICE, DOCKERD])
+    docker, containerd, runc, web, unnamed = read_runtimes([SERVICE, DOCKERD], VIEW)
 
     assert docker == {
         "kind": "runtime",
         "name": "docker",
         "version": "19.03.15",
         "source": "GET /version",
-        "tgid": 50,
-        "start_ns": 500,
+        "tgid": ME,
+        "start_ns": START_NS,
         "live_restore": True,
         "containerd": "external",
         "default_runtime": "runc",
@@ -87,7 +95,7 @@ def test_a_daemon(answers: dict[str, Any]) -> None:
 def test_whose_containerd_it_is(
     answers: dict[str, Any], others: list[abi.Task], containerd: str
 ) -> None:
-    facts = list(read_runtimes([DOCKERD, *others]))
+    facts = list(read_runtimes([DOCKERD, *others], VIEW))
 
     assert facts[0]["containerd"] == containerd
 
@@ -96,15 +104,15 @@ def test_whose_containerd_it_is(
 def test_a_daemon_that_does_not_answer(answers: dict[str, Any], resource: str) -> None:
     answers[resource] = TimeoutError("timed out")
 
-    assert list(read_runtimes([DOCKERD])) == [
-        {"kind": "problem", "what": "dockerd (50) did not answer: timed out"}
+    assert list(read_runtimes([DOCKERD], VIEW)) == [
+        {"kind": "problem", "what": f"dockerd ({ME}) did not answer: timed out"}
     ]
 
 
 def test_a_daemon_that_does_not_list(answers: dict[str, Any]) -> None:
     answers["/containers/json"] = OSError("it answered 500")
 
-    *_, last = read_runtimes([DOCKERD])
+    *_, last = read_runtimes([DOCKERD], VIEW)
 
     assert last["kind"] == "problem"
     assert "did not list containers: it answered 500" in last["what"]
@@ -115,7 +123,7 @@ def test_a_daemon_that_talks_nonsense(answers: dict[str, Any], nonsense: Any) ->
     for resource in answers:
         answers[resource] = nonsense
 
-    facts = list(read_runtimes([DOCKERD]))
+    facts = list(read_runtimes([DOCKERD], VIEW))
 
     assert [fact["name"] for fact in facts] == ["docker"]
     assert facts[0]["version"] is None
@@ -123,7 +131,7 @@ def test_a_daemon_that_talks_nonsense(answers: dict[str, Any], nonsense: Any) ->
 
 
 def test_no_daemon_and_no_programs(answers: dict[str, Any]) -> None:
-    assert list(read_runtimes([SERVICE])) == []
+    assert list(read_runtimes([SERVICE], VIEW)) == []
 
 
 def test_programs(answers: dict[str, Any], tmp_path: Path) -> None:
@@ -139,7 +147,7 @@ def test_programs(answers: dict[str, Any], tmp_path: Path) -> None:
 
 
 def read_programs() -> list[dict[str, Any]]:
-    facts = list(read_runtimes([]))
+    facts = list(read_runtimes([], VIEW))
     assert all(fact["kind"] == "runtime" for fact in facts)
     return facts
 
@@ -151,7 +159,7 @@ def test_what_a_daemon_told_is_not_asked_from_programs(
     program(tmp_path, "containerd", "echo containerd 1.0.0")
     program(tmp_path, "podman", "echo podman version 4.3.1")
 
-    facts = [fact for fact in read_runtimes([DOCKERD]) if fact["kind"] == "runtime"]
+    facts = [fact for fact in read_runtimes([DOCKERD], VIEW) if fact["kind"] == "runtime"]
 
     assert [(fact["name"], fact["version"]) for fact in facts] == [
         ("docker", "19.03.15"),
@@ -166,7 +174,7 @@ def test_a_program_is_never_run_because_a_process_has_its_name(
 ) -> None:
     asked: list[abi.Task] = [abi.Task(tgid=70, comm=name) for name in (b"runc", b"crun", b"podman")]
 
-    assert list(read_runtimes(asked)) == []
+    assert list(read_runtimes(asked, VIEW)) == []
 
 
 def test_a_daemon_without_a_socket(
@@ -174,9 +182,23 @@ def test_a_daemon_without_a_socket(
 ) -> None:
     monkeypatch.setattr(runtime_facts, "_socket_of", lambda _daemon: None)
 
-    assert list(read_runtimes([DOCKERD])) == [
-        {"kind": "problem", "what": "dockerd (50) has no socket to ask"}
+    assert list(read_runtimes([DOCKERD], VIEW)) == [
+        {"kind": "problem", "what": f"dockerd ({ME}) has no socket to ask"}
     ]
+
+
+def test_a_daemon_that_is_gone_or_another_process_by_now_is_not_asked(
+    answers: dict[str, Any],
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    recycled = START_NS - 2 * TICK_NS
+
+    for tgid, start_ns in ((gone.pid, START_NS), (ME, recycled)):
+        daemon = abi.Task(tgid=tgid, start_ns=start_ns, comm=b"dockerd")
+        assert list(read_runtimes([daemon], VIEW)) == [
+            {"kind": "problem", "what": f"dockerd ({tgid}) is not in /proc: it was not asked"}
+        ]
 
 
 def test_names() -> None:

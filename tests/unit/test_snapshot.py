@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from tracer import abi
+from tracer.proc_view import ProcView
 from tracer.snapshot import decode_tasks, read_processes, read_tasks
 
 _TICK_NS = 10_000_000
+VIEW = ProcView(list)
 ARGUMENTS = ["", "a\nb", "\udcff", "ü"]
 
 
@@ -36,7 +38,7 @@ def child() -> Iterator[int]:
 
 
 def test_a_process(child: int) -> None:
-    (found,) = read_processes([abi.Task(tgid=child, start_ns=start_ns(child))])
+    (found,) = read_processes([abi.Task(tgid=child, start_ns=start_ns(child))], VIEW)
 
     assert found["tgid"] == child
     assert found["start_ns"] == start_ns(child)
@@ -50,7 +52,7 @@ def test_a_process(child: int) -> None:
 def test_without_arguments(child: int) -> None:
     task = abi.Task(tgid=child, start_ns=start_ns(child))
 
-    (found,) = read_processes([task], no_args=True)
+    (found,) = read_processes([task], VIEW, no_args=True)
 
     assert found["args"] == []
 
@@ -58,7 +60,7 @@ def test_without_arguments(child: int) -> None:
 def test_a_recycled_pid_is_another_process(child: int) -> None:
     older = abi.Task(tgid=child, start_ns=start_ns(child) - 2 * _TICK_NS)
 
-    assert list(read_processes([older])) == []
+    assert list(read_processes([older], VIEW)) == []
 
 
 def test_who_is_gone_or_a_kernel_thread_is_left_out(child: int) -> None:
@@ -67,7 +69,7 @@ def test_who_is_gone_or_a_kernel_thread_is_left_out(child: int) -> None:
     kthread = abi.Task(tgid=child, start_ns=start_ns(child), flags=abi.Flag.KTHREAD)
     me = abi.Task(tgid=os.getpid(), start_ns=start_ns(os.getpid()))
 
-    found = list(read_processes([abi.Task(tgid=gone.pid), kthread, me]))
+    found = list(read_processes([abi.Task(tgid=gone.pid), kthread, me], VIEW))
 
     assert [process["tgid"] for process in found] == [os.getpid()]
 
@@ -77,7 +79,7 @@ def test_a_zombie_has_no_program() -> None:
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
     task = abi.Task(tgid=zombie.pid, start_ns=start_ns(zombie.pid))
 
-    (found,) = read_processes([task])
+    (found,) = read_processes([task], VIEW)
     zombie.wait()
 
     assert found["exe"] is None
@@ -91,7 +93,9 @@ def test_many_arguments_are_cut() -> None:
     try:
         assert process.stdout is not None
         process.stdout.readline()
-        (found,) = read_processes([abi.Task(tgid=process.pid, start_ns=start_ns(process.pid))])
+        (found,) = read_processes(
+            [abi.Task(tgid=process.pid, start_ns=start_ns(process.pid))], VIEW
+        )
     finally:
         process.communicate()
 

@@ -65,6 +65,9 @@ def main() -> NoReturn:
         fact = "cannot go on" if error.filename else "cannot write the output"
         print(f"rtrace: {fact}: {printable(str(error))}", file=sys.stderr)
         status = 1
+    except MemoryError:
+        print("rtrace: cannot go on: out of memory (or of what ulimit -v allows)", file=sys.stderr)
+        status = 1
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)

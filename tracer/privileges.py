@@ -1,0 +1,151 @@
+"""What this process may do, and what the capture lacks where it may not.
+
+Recording takes CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN, which implies both), of the initial
+user namespace; all other capabilities only make it know more. docs/bad-hosts.md has the table.
+
+Source: capabilities(7), bpf(2), kernel_lockdown(7).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import errno
+import os
+import platform
+import resource
+
+_CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3, in two words
+# PROC_USER_INIT_INO (include/linux/proc_ns.h): the inode of the initial user namespace.
+_INITIAL_USER_NAMESPACE = 0xEFFFFFFD
+_SECCOMP_FILTER = "2"
+LOCKDOWN_PATH = "/sys/kernel/security/lockdown"
+# What libbpf, the rings, the capture and the threads have open at once, and some more.
+FILES_NEEDED = 128
+# From here on the kernel counts BPF maps as memory of the cgroup, and not against a limit.
+_KERNEL_WITHOUT_MEMLOCK = (5, 11)
+AS_ROOT = "run it as root (sudo), or with CAP_BPF and CAP_PERFMON"
+
+
+class Capability(enum.IntEnum):
+    """Those that rtrace makes use of. Bits of capabilities(7)."""
+
+    DAC_OVERRIDE = 1
+    DAC_READ_SEARCH = 2
+    SYS_PTRACE = 19
+    SYS_ADMIN = 21
+    SYS_NICE = 23
+    SYS_RESOURCE = 24
+    PERFMON = 38
+    BPF = 39
+
+    def __str__(self) -> str:
+        return f"CAP_{self.name}"
+
+
+def capabilities() -> frozenset[Capability]:
+    """Those of them that are in effect."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
+    words = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, twice
+    if ctypes.CDLL(None).capget(ctypes.byref(header), ctypes.byref(words)):
+        return frozenset()
+    effective = words[0] | words[3] << 32
+    return frozenset(capability for capability in Capability if effective >> capability & 1)
+
+
+def missing_to_record() -> list[Capability]:
+    """Capabilities without which the kernel takes no programs from this process."""
+    held = capabilities()
+    if Capability.SYS_ADMIN in held:
+        return []
+    return [needed for needed in (Capability.BPF, Capability.PERFMON) if needed not in held]
+
+
+def in_user_namespace() -> bool:
+    """Whether capabilities are those of a user namespace: BPF takes none of them."""
+    try:
+        return os.stat("/proc/self/ns/user").st_ino != _INITIAL_USER_NAMESPACE
+    except OSError:
+        return False
+
+
+def lockdown_mode() -> str | None:
+    """ "none", "integrity" or "confidentiality"; None if the kernel does not say."""
+    try:
+        with open(LOCKDOWN_PATH) as file:
+            return file.read().partition("[")[2].partition("]")[0] or None
+    except OSError:
+        return None
+
+
+def explain_missing_btf(path: str) -> tuple[str, str]:
+    """Cause and next step where the kernel's BTF is not at its path."""
+    if not os.path.isdir(os.path.dirname(os.path.dirname(path))):
+        return "/sys is not mounted", "mount -t sysfs sysfs /sys"
+    return (
+        f"this kernel has no BTF ({path} is missing)",
+        "boot a kernel with CONFIG_DEBUG_INFO_BTF=y, as Debian's and Ubuntu's have",
+    )
+
+
+def raise_limits() -> None:
+    """As many open files as may be, where the limit is too small: the hard limit may be taken."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < FILES_NEEDED:
+        wanted = FILES_NEEDED if hard == resource.RLIM_INFINITY else min(FILES_NEEDED, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def explain_refusal(error: int) -> tuple[str, str] | None:
+    """Cause and next step where the kernel refused BPF with this errno; None: it is not known."""
+    if lockdown_mode() == "confidentiality":
+        return (
+            "the kernel is locked down (confidentiality): BPF may not read its memory",
+            "boot without lockdown=confidentiality",
+        )
+    if error == errno.EPERM:
+        return _explain_eperm()
+    if error == errno.EMFILE:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        return f"only {limit} files may be open", f"raise the limit (ulimit -n {FILES_NEEDED})"
+    if error == errno.ENOMEM:
+        return "not enough memory (or the limit of ulimit -v)", "give a smaller --buffer"
+    return None
+
+
+def _explain_eperm() -> tuple[str, str] | None:
+    if in_user_namespace():
+        return (
+            "this is a user namespace, whose capabilities do not count for BPF",
+            "run it in the host's user namespace, as root",
+        )
+    if missing := missing_to_record():
+        return f"{' and '.join(map(str, missing))} missing (uid {os.geteuid()})", AS_ROOT
+    if is_memory_lock_counted() and Capability.SYS_RESOURCE not in capabilities():
+        return (
+            "not enough memory may be locked on this kernel",
+            "raise the limit (ulimit -l unlimited)",
+        )
+    if _seccomp_mode() == _SECCOMP_FILTER:
+        return (
+            "a seccomp filter forbids bpf()",
+            "in a container: --privileged, or --security-opt seccomp=unconfined",
+        )
+    return None  # a security module of the kernel, most likely
+
+
+def is_memory_lock_counted() -> bool:
+    """Whether this kernel counts BPF maps against RLIMIT_MEMLOCK."""
+    try:
+        major, minor = platform.release().split(".")[:2]
+        return (int(major), int(minor.split("-")[0])) < _KERNEL_WITHOUT_MEMLOCK
+    except ValueError:
+        return False
+
+
+def _seccomp_mode() -> str | None:
+    try:
+        with open("/proc/self/status") as file:
+            return next((line.split()[1] for line in file if line.startswith("Seccomp:")), None)
+    except OSError:
+        return None
