@@ -6,11 +6,11 @@ import os
 import platform
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from tracer import abi
 from tracer.bcc_compiler import explain_missing_bcc
 from tracer.cgroups import cgroup_mode, naming_controller, read_hierarchies
+from tracer.check import Check
 from tracer.confirmation import Confirmation, fentry_allowed, kprobe_allowed
 from tracer.core_engine import object_path
 from tracer.engine import BTF_PATH, Settings
@@ -19,26 +19,20 @@ from tracer.errors import HostError
 from tracer.kernel_headers import headers_folder, require_headers
 from tracer.kernels import MINIMUM, Support, find_support, series_name
 from tracer.libbpf import library
+from tracer.privileges import explain_missing_btf, missing_to_record
+from tracer.surroundings import (
+    check_container_files,
+    check_docker_socket,
+    check_jit,
+    check_limits,
+    check_lockdown,
+    check_namespaces,
+    check_priority,
+    check_privileges,
+    check_proc,
+)
 
-_LOCKDOWN = "/sys/kernel/security/lockdown"
-_CAP_SYS_ADMIN, _CAP_PERFMON, _CAP_BPF = 21, 38, 39
 _RUNTIMES = ("dockerd", "containerd", "runc", "podman", "crun")
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """An answer.
-
-    Attributes:
-        ok: False: recording does not work because of it; None: only worth knowing.
-        fact: what was found.
-        step: what to do about it.
-    """
-
-    name: str
-    ok: bool | None
-    fact: str
-    step: str = ""
 
 
 def run_checks() -> list[Check]:
@@ -48,6 +42,8 @@ def run_checks() -> list[Check]:
         check_kernel,
         check_privileges,
         check_lockdown,
+        check_namespaces,
+        check_limits,
         check_btf,
         check_libbpf,
         check_object,
@@ -56,6 +52,11 @@ def run_checks() -> list[Check]:
         check_bcc,
         check_engine,
         check_programs,
+        check_jit,
+        check_proc,
+        check_container_files,
+        check_docker_socket,
+        check_priority,
         check_cgroups,
         check_tracefs,
         check_runtimes,
@@ -81,43 +82,11 @@ def check_kernel() -> Check:
     return Check("kernel", None if support is Support.UNKNOWN else True, fact)
 
 
-def check_privileges() -> Check:
-    """CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN."""
-    try:
-        with open("/proc/self/status") as file:
-            line = next(line for line in file if line.startswith("CapEff:"))
-    except (OSError, StopIteration):
-        return Check("privileges", None, "cannot be read from /proc/self/status")
-    effective = int(line.split()[1], 16)
-    if effective >> _CAP_SYS_ADMIN & 1:
-        return Check("privileges", True, f"CAP_SYS_ADMIN (uid {os.geteuid()})")
-    if effective >> _CAP_BPF & 1 and effective >> _CAP_PERFMON & 1:
-        return Check("privileges", True, "CAP_BPF and CAP_PERFMON")
-    return Check(
-        "privileges", False, f"uid {os.geteuid()} may not load BPF programs", "run it with sudo"
-    )
-
-
-def check_lockdown() -> Check:
-    """Lockdown in confidentiality mode forbids BPF programs to read kernel memory."""
-    try:
-        with open(_LOCKDOWN) as file:
-            text = file.read().strip()
-    except OSError:
-        return Check("lockdown", None, "cannot be read (no securityfs): taken as off")
-    mode = text.partition("[")[2].partition("]")[0]
-    if mode == "confidentiality":
-        step = "boot without lockdown=confidentiality"
-        return Check("lockdown", False, "confidentiality: BPF may not read kernel memory", step)
-    return Check("lockdown", True, mode or text)
-
-
 def check_btf() -> Check:
     """The kernel's own type information, which the core engine relocates against."""
     if os.path.exists(BTF_PATH):
         return Check("BTF", True, BTF_PATH)
-    step = "for the core engine boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
-    return Check("BTF", None, f"{BTF_PATH} is missing", step)
+    return Check("BTF", None, *explain_missing_btf(BTF_PATH))
 
 
 def check_libbpf() -> Check:
@@ -140,8 +109,10 @@ def check_object() -> Check:
 
 def check_fentry() -> Check:
     """The cheapest way to confirm reparents."""
-    if os.geteuid() != 0:
-        return Check("confirm by fentry", None, "not known without root")
+    if missing := missing_to_record():
+        return Check(
+            "confirm by fentry", None, f"not known without {' and '.join(map(str, missing))}"
+        )
     allowed = fentry_allowed()
     return Check("confirm by fentry", None, "allowed" if allowed else "this kernel refuses it")
 

@@ -15,6 +15,7 @@ from tracer.cgroups import Hierarchy
 from tracer.checks import Check
 from tracer.cli.doctor import doctor
 from tracer.errors import HostError
+from tracer.privileges import Capability
 
 Patch = pytest.MonkeyPatch
 
@@ -55,54 +56,6 @@ def test_kernel(monkeypatch: Patch, release: str, ok: bool | None, known: str) -
     assert check.ok is ok
     assert check.fact == f"{release} ({known})"
     assert bool(check.step) == (ok is False)
-
-
-def file_with(monkeypatch: Patch, tmp_path: Path, text: str | None) -> None:
-    """Every file that is opened has this text, or is missing."""
-    path = tmp_path / "file"
-    if text is not None:
-        path.write_text(text)
-    monkeypatch.setattr(checks, "open", lambda *_a, **_k: path.open(), raising=False)
-
-
-@pytest.mark.parametrize(
-    ("effective", "ok"),
-    [
-        ("000001ffffffffff", True),
-        ("0000000000200000", True),  # CAP_SYS_ADMIN
-        ("000000c000000000", True),  # CAP_BPF and CAP_PERFMON
-        ("0000008000000000", False),  # CAP_BPF alone
-        ("0000000000000000", False),
-    ],
-)
-def test_privileges(monkeypatch: Patch, tmp_path: Path, effective: str, ok: bool) -> None:
-    file_with(monkeypatch, tmp_path, f"Name:\tx\nCapInh:\t0\nCapEff:\t{effective}\n")
-
-    check = checks.check_privileges()
-
-    assert check.ok is ok
-    assert check.step == ("" if ok else "run it with sudo")
-
-
-def test_privileges_that_cannot_be_read(monkeypatch: Patch, tmp_path: Path) -> None:
-    file_with(monkeypatch, tmp_path, "nothing\n")
-
-    assert checks.check_privileges().ok is None
-
-
-@pytest.mark.parametrize(
-    ("text", "ok"),
-    [
-        ("[none] integrity confidentiality\n", True),
-        ("none [integrity] confidentiality\n", True),
-        ("none integrity [confidentiality]\n", False),
-        (None, None),
-    ],
-)
-def test_lockdown(monkeypatch: Patch, tmp_path: Path, text: str | None, ok: bool | None) -> None:
-    file_with(monkeypatch, tmp_path, text)
-
-    assert checks.check_lockdown().ok is ok
 
 
 def test_btf(monkeypatch: Patch, tmp_path: Path) -> None:
@@ -216,17 +169,17 @@ def test_bcc(monkeypatch: Patch, tmp_path: Path) -> None:
 def test_confirmations(monkeypatch: Patch, allowed: bool) -> None:
     monkeypatch.setattr(checks, "fentry_allowed", lambda: allowed)
     monkeypatch.setattr(checks, "kprobe_allowed", lambda: allowed)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(checks, "missing_to_record", list)
 
     for check in (checks.check_fentry(), checks.check_kprobe()):
         assert check.ok is None
         assert ("allowed" in check.fact) == allowed
 
 
-def test_fentry_without_root(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+def test_fentry_without_the_rights_to_ask(monkeypatch: Patch) -> None:
+    monkeypatch.setattr(checks, "missing_to_record", lambda: [Capability.BPF])
 
-    assert checks.check_fentry().fact == "not known without root"
+    assert checks.check_fentry().fact == "not known without CAP_BPF"
 
 
 def test_cgroups(monkeypatch: Patch) -> None:
