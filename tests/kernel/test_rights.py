@@ -1,0 +1,256 @@
+"""Without root: what each capability is needed for, and what a capture lacks without it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.hosts import Nobody, in_mount_namespace, run
+from tests.kernel.recording import (
+    RTRACE,
+    Capture,
+    Recorder,
+    assert_failed,
+    read_capture,
+    run_rtrace,
+)
+from tracer.abi import Type
+
+pytestmark = pytest.mark.kernel
+
+Build = Callable[[str], Path]
+
+
+NAME, SHIM_ID = "rtrace-test-app", "0123456789abcdef" * 4
+RECORDING = ("bpf", "perfmon")
+
+
+@pytest.fixture(scope="module")
+def nobody() -> Iterator[Nobody]:
+    """A user who may do nothing but what a test grants."""
+    user = Nobody()
+    try:
+        yield user
+    finally:
+        user.remove()
+
+
+def record(nobody: Nobody, *capabilities: str) -> Capture:
+    """A recording of `true`, by a user with these capabilities."""
+    path = nobody.home / "x.rtrace"
+    command = ("record", "--force", "-o", path, "--", "true", "by-nobody")
+    ended = nobody.rtrace(*command, capabilities=capabilities)
+    assert (ended.status, ended.stdout) == (0, ""), ended.stderr
+    capture = read_capture(path)
+    assert capture.whole
+    # The events are the same for everybody: those of root's processes too.
+    (detail,) = [d for d in capture.details() if d.args == (b"true", b"by-nobody")]
+    exits = capture.events(detail.tgid, Type.EXIT)
+    assert [e.exit.exit_code for e in exits if e.start_ns == detail.start_ns] == [0]
+    assert capture.tasks("start")[1].flags == 2
+    return capture
+
+
+def problems(capture: Capture) -> list[str]:
+    return [fact["what"] for fact in capture.json(b"FACT") if fact["kind"] == "problem"]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "missing"),
+    [
+        ((), "CAP_BPF and CAP_PERFMON missing"),
+        (("bpf",), "CAP_PERFMON missing"),
+        (("perfmon",), "CAP_BPF missing"),
+        (("sys_ptrace", "dac_override", "net_admin"), "CAP_BPF and CAP_PERFMON missing"),
+    ],
+)
+def test_capabilities_that_do_not_suffice(
+    nobody: Nobody, capabilities: tuple[str, ...], missing: str
+) -> None:
+    ended = nobody.rtrace("record", "-o", "y.rtrace", capabilities=capabilities)
+
+    assert_failed(
+        ended,
+        f"cannot load the BPF programs: {missing} (uid 65534); run it as root (sudo), or with "
+        "CAP_BPF and CAP_PERFMON",
+    )
+    assert not (nobody.home / "y.rtrace").exists()
+    doctor = nobody.rtrace("doctor", capabilities=capabilities)
+    assert (doctor.status, doctor.stderr) == (1, "")
+    lacking = f"no {missing.removesuffix(' missing').replace(' and ', ' and no ')}"
+    assert f"NO  privileges: {lacking} (uid 65534)\n    run it as root (sudo), or" in doctor.stdout
+
+
+def test_a_command_of_somebody_who_may_not_record(nobody: Nobody) -> None:
+    ended = nobody.rtrace("record", "-o", "y.rtrace", "--", "true")
+
+    assert_failed(ended, "missing", status=125)
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process of root's, and older than the recording."""
+    process = subprocess.Popen(["sleep", "71"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("capabilities", [RECORDING, ("sys_admin",)])
+def test_what_it_takes_to_record(
+    nobody: Nobody, bystander: subprocess.Popen[bytes], capabilities: tuple[str, ...]
+) -> None:
+    capture = record(nobody, *capabilities)
+
+    # What /proc shows to everybody is there; programs are not, which capture and report say.
+    for phase in ("start", "end"):
+        process = capture.processes(phase)[bystander.pid]
+        assert process["args"] == ["sleep", "71"]
+        assert process["cgroup"] == Path("/proc/self/cgroup").read_text()
+        assert process["exe"] is None
+    (problem,) = [what for what in problems(capture) if "programs (exe)" in what]
+    assert problem.endswith("processes may not be read: no CAP_SYS_PTRACE")
+    report = run_rtrace("report", capture.path)
+    assert "while recording: the programs (exe) of " in report.stdout
+    doctor = nobody.rtrace("doctor", capabilities=capabilities)
+    assert (doctor.status, doctor.stderr) == (0, "")
+    assert "-   /proc: may not be read in full: no CAP_SYS_PTRACE\n" in doctor.stdout
+    assert "-   container files: may not be read: no CAP_DAC_READ_SEARCH\n" in doctor.stdout
+    assert "-   priority: stays as it is: no CAP_SYS_NICE\n" in doctor.stdout
+
+
+def test_with_ptrace_programs_are_known(nobody: Nobody, bystander: subprocess.Popen[bytes]) -> None:
+    capture = record(nobody, *RECORDING, "sys_ptrace")
+
+    assert capture.processes("start")[bystander.pid]["exe"].endswith("/sleep")
+    assert not [what for what in problems(capture) if "programs (exe)" in what]
+
+
+@pytest.fixture
+def shim(build: Build, tmp_path: Path) -> Iterator[int]:
+    """A process that is called like a shim, with its bundle in a directory of root's."""
+    bundle = tmp_path / "bundle"
+    bundle.mkdir(mode=0o700)
+    key = "io.kubernetes.cri."
+    annotations = {f"{key}container-type": "container", f"{key}container-name": NAME}
+    config = {"ociVersion": "1.0.2", "annotations": annotations}
+    (bundle / "config.json").write_text(json.dumps(config))
+    process = subprocess.Popen(
+        ["containerd-shim-runc-v2", "-namespace", "k8s.io", "-id", SHIM_ID],
+        executable=build("crowd"),
+        cwd=bundle,
+        stdout=subprocess.DEVNULL,
+    )
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize(
+    ("more", "missing"),
+    [
+        ((), ": no CAP_SYS_PTRACE, no CAP_DAC_READ_SEARCH"),
+        (("sys_ptrace",), ": no CAP_DAC_READ_SEARCH"),
+        (("dac_read_search",), ": no CAP_SYS_PTRACE"),
+        (("sys_ptrace", "dac_read_search"), None),
+    ],
+)
+def test_what_it_takes_to_name_containers(
+    nobody: Nobody, shim: int, more: tuple[str, ...], missing: str | None
+) -> None:
+    capture = record(nobody, *RECORDING, *more)
+
+    found = [f for f in capture.json(b"FACT") if f["kind"] == "container" and f["id"] == SHIM_ID]
+    told = [what for what in problems(capture) if what.startswith("files of container runtimes")]
+    if missing is None:
+        assert [fact["name"] for fact in found] == [NAME]
+        assert not told
+    else:
+        # Its id and its namespace are known from the shim's arguments.
+        assert {(fact["name"], fact["namespace"]) for fact in found} == {(None, "k8s.io")}
+        (problem,) = told
+        assert "may not be read (such as " in problem
+        assert problem.endswith(missing)
+
+
+def test_the_recorder_runs_before_others_where_it_may(nobody: Nobody) -> None:
+    # COMMAND is started before the recorder hurries.
+    script = "sleep 0.5; cut -d' ' -f19 /proc/$PPID/stat >nice; cut -d' ' -f19 /proc/$$/stat >>nice"
+    for capabilities, nice in ((RECORDING, 0), ((*RECORDING, "sys_nice"), -10)):
+        ended = nobody.rtrace(
+            "record", "--force", "-o", "x.rtrace", "--", "sh", "-c", script,
+            capabilities=capabilities,
+        )  # fmt: skip
+        assert ended.status == 0
+        told = (nobody.home / "nice").read_text().split()
+        assert told == [str(nice), "0"]
+
+
+def test_desk_without_root(nobody: Nobody, tmp_path: Path) -> None:
+    # GIVEN a capture
+    with Recorder(tmp_path, command=["true"]) as recording:
+        recording.stop(None)
+    shared = Path(tempfile.mkdtemp(prefix="rtrace-test-"))
+    try:
+        shared.chmod(0o755)
+        shutil.copy(recording.path, shared / "x.rtrace")
+        (shared / "x.rtrace").chmod(0o644)
+        # THEN anybody can report it, or dump it
+        report = nobody.rtrace("report", shared / "x.rtrace")
+        assert (report.status, report.stderr) == (0, "")
+        assert report.stdout == run_rtrace("report", shared / "x.rtrace").stdout
+        assert nobody.rtrace("dump", shared / "x.rtrace").status == 0
+        # but not if it is somebody else's.
+        (shared / "x.rtrace").chmod(0o600)
+        assert_failed(nobody.rtrace("report", shared / "x.rtrace"), "permission denied; read it as")
+    finally:
+        shutil.rmtree(shared)
+
+
+def test_root_of_a_user_namespace(tmp_path: Path) -> None:
+    # GIVEN all capabilities there are, but in a user namespace, as in a rootless container
+    unshared = ["unshare", "--user", "--map-root-user", RTRACE]
+
+    ended = run([*unshared, "record", "-o", tmp_path / "x"])
+    doctor = run([*unshared, "doctor"])
+
+    assert_failed(
+        ended, "this is a user namespace, whose capabilities do not count for BPF; run it"
+    )
+    assert not (tmp_path / "x").exists()
+    assert doctor.status == 1
+    assert "NO  privileges: those of a user namespace do not count for BPF\n" in doctor.stdout
+
+
+@pytest.mark.parametrize("kind", ["invisible", "noaccess", "ptraceable"])
+def test_hidden_processes(nobody: Nobody, bystander: subprocess.Popen[bytes], kind: str) -> None:
+    # GIVEN a /proc that hides other users' processes
+    prepare = f"mount -t proc -o hidepid={kind} proc /proc"
+    path = nobody.home / "x.rtrace"
+    command = ("record", "--force", "-o", path, "--", "true")
+    ended = nobody.rtrace(*command, capabilities=RECORDING, prepare=prepare)
+    doctor = nobody.rtrace("doctor", capabilities=RECORDING, prepare=prepare)
+
+    # THEN the kernel's snapshot has them, and what /proc does not show is said
+    assert ended.status == 0
+    capture = read_capture(path)
+    assert capture.tasks("start")[bystander.pid].comm == b"sleep"
+    assert bystander.pid not in capture.processes("start")
+    (problem,) = [what for what in problems(capture) if what.startswith("/proc does not show")]
+    assert f"(it is mounted with hidepid={kind}: no CAP_SYS_PTRACE)" in problem
+    assert doctor.status == 0
+    assert (
+        f"-   /proc: does not show all processes: it is mounted with hidepid={kind}"
+        in doctor.stdout
+    )
+    # and root sees all.
+    mounted = in_mount_namespace(f'{prepare}; "$@"', RTRACE, *command)
+    assert run(mounted).status == 0
+    assert bystander.pid in read_capture(path).processes("start")
+    assert not [what for what in problems(read_capture(path)) if "/proc" in what]
