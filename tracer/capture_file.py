@@ -104,12 +104,22 @@ class CaptureFile:
             raise self._failure
         return os.dup(self._fd)
 
+    def finish(self) -> None:
+        """Closes a file that is complete.
+
+        Raises:
+            CaptureError: a disk that kept writes back (NFS) says only now that it could not.
+        """
+        fd, self._fd = self._fd, -1
+        try:
+            os.close(fd)
+        except OSError as error:
+            raise _write_error(self.path, error) from None
+
     def close(self) -> None:
         """Closes the file. May be called twice."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        with contextlib.suppress(CaptureError):
+            self.finish()
 
     def remove(self) -> None:
         """Closes the file and takes its name away."""

@@ -98,6 +98,7 @@ class CaptureWriter(RecordingWriter):
             content = dump_json(counts | dict(trailer))
             try:
                 self._file.append(self._packer.pack(TAIL, content, self.path))
+                self._file.finish()
             finally:
                 self._file.close()
 

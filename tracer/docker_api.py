@@ -69,7 +69,7 @@ def listener(socket_path: str) -> int | None:
 def _ask(socket_path: str, request: str, timeout: float) -> bytes:
     """The whole answer. A daemon may not drip it for ever: the time is for all of it."""
     deadline = time.monotonic() + timeout
-    answer = b""
+    parts, size = [], 0
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout)
         try:
@@ -78,11 +78,12 @@ def _ask(socket_path: str, request: str, timeout: float) -> bytes:
             raise OSError(f"{socket_path} takes no more connections") from None
         connection.sendall(request.encode())
         while part := connection.recv(1 << 16):
-            answer += part
+            parts.append(part)
+            size += len(part)
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            if len(answer) > _ANSWER_LIMIT:
+            if size > _ANSWER_LIMIT:
                 raise OSError(f"{socket_path} gave no end of an answer")
             connection.settimeout(left)
-    return answer
+    return b"".join(parts)

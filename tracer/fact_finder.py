@@ -20,6 +20,7 @@ from typing import Any
 from tracer import abi
 from tracer.clock import boot_ns
 from tracer.container_names import Sighting, find_sighting, read_container
+from tracer.errors import HostError
 from tracer.proc_view import ProcView
 from tracer.runtime_facts import daemon_ids, read_runtimes
 from tracer.shortfalls import unreadable
@@ -58,7 +59,7 @@ class FactFinder:
         containers_seen: how many containers there were so far.
 
     Raises:
-        HostError: no thread can be started; also from ``look_at_host``.
+        HostError: no thread can be started.
     """
 
     def __init__(self, write_fact: Callable[[dict[str, Any]], None], view: ProcView) -> None:
@@ -82,7 +83,10 @@ class FactFinder:
         if daemons == self._daemons or busy:
             return
         self._daemons = daemons
-        self._runtime_thread = start_thread("runtimes", self._find_runtimes, tasks)
+        try:
+            self._runtime_thread = start_thread("runtimes", self._find_runtimes, tasks)
+        except HostError as error:
+            self.tell(f"{error}: daemons were not asked")
 
     def look_at_process(self, process: Mapping[str, Any]) -> None:
         """A process that lives, as a PROC chunk shows it, may tell of a container."""

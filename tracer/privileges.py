@@ -109,7 +109,7 @@ def explain_refusal(error: int) -> tuple[str, str] | None:
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         return f"only {limit} files may be open", f"raise the limit (ulimit -n {FILES_NEEDED})"
     if error == errno.ENOMEM:
-        return "not enough memory (or the limit of ulimit -v)", "give a smaller --buffer"
+        return "not enough memory", "give a smaller --buffer, or raise the limit (ulimit -v)"
     return None
 
 

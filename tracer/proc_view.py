@@ -23,7 +23,8 @@ from tracer.clock import boot_offset_ns
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 # /proc gives start times in clock ticks of 10 ms (USER_HZ is 100 on every architecture).
 TICK_NS = 10_000_000
-_START_FIELD = 19  # of /proc/PID/stat, counted behind the comm
+_FLAGS_FIELD, _START_FIELD = 6, 19  # of /proc/PID/stat, counted behind the comm
+_PF_KTHREAD = 0x00200000  # include/linux/sched.h
 
 
 def own_pid_namespace() -> int:
@@ -37,9 +38,11 @@ def shown_pid_namespace() -> int:
     /proc/self is there only if that is this process's own namespace or one above it.
     """
     own = own_pid_namespace()
-    if own in (0, INITIAL_PID_NAMESPACE):
+    if own in (0, INITIAL_PID_NAMESPACE) or len(_ids("/proc/self")) == 1:
         return own
-    return own if len(_ids("/proc/self")) == 1 else _inode("/proc/1/ns/pid")
+    if _is_kernel_thread("/proc/2"):  # kthreadd, which only the initial one has
+        return INITIAL_PID_NAMESPACE
+    return _inode("/proc/1/ns/pid")
 
 
 def start_ticks(stat: bytes) -> int:
@@ -49,7 +52,8 @@ def start_ticks(stat: bytes) -> int:
 
 def expected_ticks(start_ns: int) -> int:
     """What /proc/PID/stat has for this start by the kernel's boot clock."""
-    return (start_ns + boot_offset_ns()) // TICK_NS
+    # Unsigned, also for who started before a time namespace's clock began: do_task_stat().
+    return (start_ns + boot_offset_ns()) % (1 << 64) // TICK_NS
 
 
 class ProcView:
@@ -100,7 +104,7 @@ class ProcView:
     def find(self, tgid: int, start_ns: int) -> str | None:
         """As ``directory``, of a process that no snapshot may have shown yet."""
         found = self.directory(tgid, start_ns)
-        if found is None and self._shown:
+        if found is None and self.pidns:
             self.learn(self._read_tasks())
             found = self.directory(tgid, start_ns)
         return found
@@ -147,6 +151,15 @@ def is_process(directory: str, start_ns: int) -> bool:
             return start_ticks(file.read()) == expected_ticks(start_ns)
     except OSError:
         return False
+
+
+def _is_kernel_thread(directory: str) -> bool:
+    try:
+        with open(f"{directory}/stat", "rb") as file:
+            flags = int(file.read().rpartition(b")")[2].split()[_FLAGS_FIELD])
+    except OSError:
+        return False
+    return bool(flags & _PF_KTHREAD)
 
 
 def _inode(path: str) -> int:

@@ -143,6 +143,12 @@ class Recorder:
             self._status.clear()
             self._collector.close()
             self._notifier.close()
+        if failure is None and not os.path.lexists(path):
+            failure = CaptureError(
+                f"cannot find {path} any more",
+                "it was moved, or its disk was unmounted",
+                "look for it there",
+            )
         return Result(
             path=path,
             reason=reason,

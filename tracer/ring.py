@@ -19,6 +19,7 @@ import mmap
 import os
 
 from tracer.errors import HostError
+from tracer.privileges import explain_refusal
 
 HEADER_SIZE = 8
 BUSY, DISCARDED = 1 << 31, 1 << 30
@@ -51,11 +52,8 @@ class Ring:
                 offset=mmap.PAGESIZE,
             )
         except OSError as error:
-            raise HostError(
-                f"cannot map a ring buffer of {size:,} bytes",
-                os.strerror(error.errno or 0),
-                "give a smaller --buffer, or raise the limit (ulimit -v)",
-            ) from None
+            why = explain_refusal(error.errno or 0) or (os.strerror(error.errno or 0),)
+            raise HostError(f"cannot map a ring buffer of {size:,} bytes", *why) from None
         self._position = memoryview(self._consumer).cast("Q")
         self._end = memoryview(self._producer)[:8].cast("Q")
         self._data = memoryview(self._producer)[mmap.PAGESIZE :]

@@ -28,9 +28,10 @@ OUTSIDE = ("planted-in-a-bystander", "planted-in-the-sender", "planted-in-its-pa
 
 
 @contextmanager
-def new_pid_namespace() -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def new_pid_namespace(*, mount_proc: bool = False) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Process 1 of a pid namespace, a shell that runs what it reads; its pid, and its parent."""
-    outside = subprocess.Popen(["unshare", "--pid", "--fork", "sh"], stdin=subprocess.PIPE)
+    options = ["--pid", "--fork", *(["--mount-proc"] if mount_proc else [])]
+    outside = subprocess.Popen(["unshare", *options, "sh"], stdin=subprocess.PIPE)
     children = Path(f"/proc/{outside.pid}/task/{outside.pid}/children")
     try:
         init = int(wait_for(lambda: children.read_text().split(), "the namespace's process 1")[0])
