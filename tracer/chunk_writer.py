@@ -29,7 +29,7 @@ from tracer.errors import CaptureError
 # Measured on storms (docs/capture-format.md, "Compression").
 LEVEL = -1
 
-_PROCESS_CHUNK = 1 << 20
+_PROCESS_CHUNK = 256 << 10
 
 Buffer = bytes | bytearray | memoryview
 
@@ -94,17 +94,19 @@ class ChunkWriter(ABC):
     def write_processes(self, phase: str, processes: Iterable[Mapping[str, Any]]) -> None:
         """Appends what /proc said about processes, in as many chunks as it takes."""
         limit = min(_PROCESS_CHUNK, self.chunk_bytes)
-        batch: list[Mapping[str, Any]] = []
+        # As text already, of which a host of 100,000 processes has less at a time.
+        head = dump_json({"phase": phase, "processes": []}).removesuffix(b"]}")
+        batch: list[bytes] = []
         size = 0
         for process in processes:
-            length = len(dump_json(process))
-            if batch and size + length > limit:
-                self.write_json(PROCESSES, {"phase": phase, "processes": batch})
+            text = dump_json(process)
+            if batch and size + len(text) > limit:
+                self.write(PROCESSES, head + b",".join(batch) + b"]}")
                 batch, size = [], 0
-            batch.append(process)
-            size += length
+            batch.append(text)
+            size += len(text)
         if batch:
-            self.write_json(PROCESSES, {"phase": phase, "processes": batch})
+            self.write(PROCESSES, head + b",".join(batch) + b"]}")
 
 
 class Packer:

@@ -13,7 +13,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +76,7 @@ class FactFinder:
         self._container_thread = start_thread("containers", self._run_containers)
         self._runtime_thread: threading.Thread | None = None
 
-    def look_at_host(self, tasks: list[abi.Task]) -> None:
+    def look_at_host(self, tasks: Iterable[abi.Task]) -> None:
         """Runtimes of the host, if their daemons are others than the last time."""
         daemons = daemon_ids(tasks)
         busy = self._runtime_thread is not None and self._runtime_thread.is_alive()
@@ -179,7 +179,7 @@ class FactFinder:
         while work := self._work.get():
             work()
 
-    def _find_runtimes(self, tasks: list[abi.Task]) -> None:
+    def _find_runtimes(self, tasks: Iterable[abi.Task]) -> None:
         found = []
         for fact in read_runtimes(tasks, self._view):
             fact["ts_ns"] = boot_ns()

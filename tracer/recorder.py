@@ -204,7 +204,7 @@ class Recorder:
         shown = self._snapshots.finish(_FACTS_TIMEOUT_S)
         if not self._facts.finish(max(0.0, deadline - time.monotonic())) or not shown:
             self._write_fact({"kind": "problem", "what": "some facts took too long to find"})
-        self._snapshots.write_end(self._writer)
+        self._snapshots.write_end(self._writer, self._collector.drain)
         self._collector.drain_all()
         self._writer.close(
             {

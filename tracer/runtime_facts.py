@@ -12,7 +12,7 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tracer import abi, docker_api
@@ -35,18 +35,18 @@ _PROGRAM_TIMEOUT_S = 2.0
 _VERSION = re.compile(r"\bv?(\d+\.\d+[\w.+~-]*)")
 
 
-def find_daemons(tasks: list[abi.Task], names: tuple[bytes, ...]) -> list[abi.Task]:
+def find_daemons(tasks: Iterable[abi.Task], names: tuple[bytes, ...]) -> list[abi.Task]:
     """Processes with one of these comms."""
     return [task for task in tasks if task.comm in names]
 
 
-def daemon_ids(tasks: list[abi.Task]) -> frozenset[tuple[int, int]]:
+def daemon_ids(tasks: Iterable[abi.Task]) -> frozenset[tuple[int, int]]:
     """tgid and start of the daemons: when they change, so may all that they said."""
     daemons = find_daemons(tasks, _DOCKERD_NAMES + _CONTAINERD_NAMES)
     return frozenset((daemon.tgid, daemon.start_ns) for daemon in daemons)
 
 
-def read_runtimes(tasks: list[abi.Task], view: ProcView) -> Iterator[dict[str, Any]]:
+def read_runtimes(tasks: Iterable[abi.Task], view: ProcView) -> Iterator[dict[str, Any]]:
     """FACT chunks of the kinds "runtime" and "problem" for the processes of the snapshot."""
     told: set[str] = set()
     for daemon in find_daemons(tasks, _DOCKERD_NAMES):
@@ -62,7 +62,7 @@ def read_runtimes(tasks: list[abi.Task], view: ProcView) -> Iterator[dict[str, A
 
 
 def _ask_daemon(
-    daemon: abi.Task, directory: str | None, tasks: list[abi.Task]
+    daemon: abi.Task, directory: str | None, tasks: Iterable[abi.Task]
 ) -> Iterator[dict[str, Any]]:
     """What a dockerd tells of itself and its containers; a problem if it does not."""
     name = f"dockerd ({daemon.tgid})"
@@ -126,7 +126,7 @@ def _is_socket(path: str) -> bool:
 
 
 def _docker_facts(
-    daemon: abi.Task, version: Any, info: Any, tasks: list[abi.Task]
+    daemon: abi.Task, version: Any, info: Any, tasks: Iterable[abi.Task]
 ) -> Iterator[dict[str, Any]]:
     version = version if isinstance(version, dict) else {}
     info = info if isinstance(info, dict) else {}
@@ -156,7 +156,7 @@ def _docker_facts(
             }
 
 
-def _containerd_of(daemon: abi.Task, tasks: list[abi.Task]) -> str:
+def _containerd_of(daemon: abi.Task, tasks: Iterable[abi.Task]) -> str:
     """ "managed": containerd is this daemon's child; "external": it is a service of its own."""
     containerds = find_daemons(tasks, _CONTAINERD_NAMES)
     if any(c.parent_tgid == daemon.tgid for c in containerds):

@@ -6,10 +6,11 @@ The iterator gives what the kernel knows exactly (start times, subreapers, names
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
 from tracer import abi
 from tracer.clock import boot_ns
@@ -17,7 +18,10 @@ from tracer.engine import Engine
 from tracer.proc_view import ProcView, expected_ticks, is_process, start_ticks
 from tracer.shortfalls import Unseen
 
+Tasks: TypeAlias = "ctypes.Array[abi.Task]"
+
 _ARGS_LIMIT = abi.ARGS_MAX
+_CGROUP_LIMIT, _STAT_LIMIT = 64 << 10, 4096
 
 
 class TaskIterator:
@@ -75,13 +79,17 @@ def add_missing_parents(records: bytes, view: ProcView) -> bytes:
     return records
 
 
-def decode_tasks(records: bytes) -> list[abi.Task]:
-    """The records of ``read_tasks``."""
-    return list((abi.Task * (len(records) // abi.TASK_SIZE)).from_buffer_copy(records))
+def decode_tasks(records: bytes) -> Tasks:
+    """The records of ``read_tasks``: 80 bytes each, where a list would take 300."""
+    return (abi.Task * (len(records) // abi.TASK_SIZE)).from_buffer_copy(records)
 
 
 def read_processes(
-    tasks: list[abi.Task], view: ProcView, *, no_args: bool = False, unseen: Unseen | None = None
+    tasks: Iterable[abi.Task],
+    view: ProcView,
+    *,
+    no_args: bool = False,
+    unseen: Unseen | None = None,
 ) -> Iterator[dict[str, Any]]:
     """What /proc knows of each process that is still there; kernel threads are left out.
 
@@ -118,16 +126,10 @@ def _read_process(
         exe = os.readlink(f"{directory}/exe")
     except OSError as error:  # a zombie has none
         denied = isinstance(error, PermissionError) and not task.exit_state
-    with open(f"{directory}/cgroup", "rb") as file:
-        cgroup = file.read()
-    arguments = b""
-    if not no_args:
-        with open(f"{directory}/cmdline", "rb") as file:
-            arguments = file.read(_ARGS_LIMIT + 1)
+    cgroup = _read(f"{directory}/cgroup", _CGROUP_LIMIT)
+    arguments = b"" if no_args else _read(f"{directory}/cmdline", _ARGS_LIMIT + 1)
     # Last, so that all that was read belongs to this process and not to one that took its tgid.
-    with open(f"{directory}/stat", "rb") as file:
-        ticks = start_ticks(file.read())
-    if ticks != expected_ticks(task.start_ns):
+    if start_ticks(_read(f"{directory}/stat", _STAT_LIMIT)) != expected_ticks(task.start_ns):
         return None
     unseen.programs += denied
     cut = len(arguments) > _ARGS_LIMIT
@@ -140,6 +142,18 @@ def _read_process(
         "args_cut": cut,
         "cgroup": _text(cgroup),
     }
+
+
+def _read(path: str, limit: int) -> bytes:
+    """The beginning of a file of /proc, which gives it in one read.
+
+    Without Python's own files, which take twice as long: a host may have 100,000 processes.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, limit)
+    finally:
+        os.close(fd)
 
 
 def _text(raw: bytes) -> str:

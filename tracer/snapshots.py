@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tracer import abi
@@ -32,6 +32,8 @@ from tracer.urgency import hurry
 # After a snapshot its thread rests so many times as long before the segment may end; it may take
 # a tenth of a CPU then. (In a storm the segment becomes as large as may be, and ends all the same.)
 _REST = 9.0
+# Of each process /proc is asked for some 20 us.
+_AT_ONCE = 256
 
 
 class Snapshots:
@@ -90,8 +92,13 @@ class Snapshots:
             self._shown_segment = self._writer.segment
             self._work.put((self._writer.beginning(), None))
 
-    def write_end(self, writer: ChunkWriter) -> None:
+    def write_end(
+        self, writer: ChunkWriter, meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
         """What lives now, as the end of a capture.
+
+        Args:
+            meanwhile: called every few milliseconds: 100,000 processes take seconds.
 
         Raises:
             CaptureError: it cannot be written.
@@ -99,7 +106,7 @@ class Snapshots:
         records = self._read_tasks()
         writer.write_tasks("end", records)
         processes = read_processes(decode_tasks(records), self._view, no_args=self._no_args)
-        writer.write_processes("end", processes)
+        writer.write_processes("end", _meanwhile(processes, meanwhile))
 
     def finish(self, timeout: float) -> bool:
         """Ends the work; False if it did not end within the timeout, in seconds."""
@@ -154,10 +161,19 @@ class Snapshots:
             what = f"a segment begins without what lives: {error}"
             self._writer.write_json(FACT, {"kind": "problem", "what": what, "ts_ns": boot_ns()})
 
-    def _look_at(self, tasks: list[Any], unseen: Unseen) -> Iterator[dict[str, Any]]:
+    def _look_at(self, tasks: Iterable[abi.Task], unseen: Unseen) -> Iterator[dict[str, Any]]:
         processes = read_processes(tasks, self._view, no_args=self._no_args, unseen=unseen)
         for process in processes:
             self._facts.look_at_process(process)
             if self._on_process is not None:
                 self._on_process(process)
             yield process
+
+
+def _meanwhile(
+    processes: Iterator[dict[str, Any]], do: Callable[[], object]
+) -> Iterator[dict[str, Any]]:
+    for number, process in enumerate(processes):
+        if number % _AT_ONCE == 0:
+            do()
+        yield process
