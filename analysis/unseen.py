@@ -92,8 +92,9 @@ def _missing(table: Table, who: Identities, unseen: npt.NDArray[np.bool_]) -> tu
     snapshots = table.snapshots
     if not table.complete:
         snapshots = snapshots[:-1]  # the cut may be in the middle of it
-    filtered = bool(table.header.get("filter"))
-    if table.losses.empty or not snapshots or filtered:
+    # With a filter, or from within a pid namespace, they do not show all that lives.
+    narrow = bool(table.header.get("filter") or table.header.get("pidns"))
+    if table.losses.empty or not snapshots or narrow:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     # Those whose own records were seen, but for process 1, which one kernel never shows.
     known = np.zeros(len(who), bool)

@@ -195,8 +195,6 @@ def failing(library: Path, call: str, error: int, after: int) -> dict[str, str]:
     ("error", "words"),
     [
         (errno.EIO, "input/output error; what is in the capture can be read"),
-        (errno.ESTALE, "stale file handle; what is in the capture can be read"),
-        (errno.EROFS, "read-only file system; what is in the capture can be read"),
         (errno.EDQUOT, "the disk quota is used up; make room; what is in the capture"),
     ],
 )
@@ -213,7 +211,7 @@ def test_disk_that_fails(tmp_path: Path, failing_disk: Path, error: int, words: 
     # The part of a chunk that was written is taken back.
     report = run_rtrace("report", recording.path)
     assert report.status == 0
-    assert "no trailer" in report.stdout
+    assert "the trailer is missing" in report.stdout
     assert len(read_capture(recording.path).chunks) > 3
 
 

@@ -54,6 +54,37 @@ def test_v1_cgroup_at_exec_and_when_moved(recorder: Recorder, group: Groups) -> 
     assert first.cgroup == second.cgroup
 
 
+@pytest.mark.parametrize("mode", ["v1", "v2", "none"])
+def test_hosts_of_each_kind(tmp_path: Path, group: Groups, mode: str) -> None:
+    # GIVEN a host on which only these hierarchies are mounted
+    kinds = {"v1": "cgroup2", "v2": "cgroup", "none": "cgroup cgroup2"}
+    script = (
+        "for kind in $1; do awk -v kind=$kind '$3 == kind { print $2 }' /proc/mounts | sort -r | "
+        'while read -r mount; do umount --lazy "$mount"; done; done; shift; exec "$@"'
+    )
+    mounted = {hierarchy.version for hierarchy in read_hierarchies()}
+    if {"v1": 1, "v2": 2}.get(mode, max(mounted)) not in mounted:
+        pytest.skip(f"missing: a cgroup {mode} hierarchy")
+    wrapper = ["unshare", "--mount", "sh", "-euc", script, "sh", kinds[mode]]
+    made = [group("pids" if version == 1 else "v2") for version in sorted(mounted)]
+    enter = "".join(f'echo $$ >"{one.directory}/cgroup.procs"; ' for one in made)
+
+    # WHEN something runs in a cgroup of each
+    with Recorder(tmp_path, wrapper=wrapper) as recording:
+        recording.wait_until_recording()
+        subprocess.run(["sh", "-c", f'{enter}exec "$@"', "sh", "true", mode], check=True)
+        recording.settle()
+        recording.stop()
+
+    # THEN the kind is known, and names come from v1 where there is v1.
+    capture = recording.capture
+    assert capture.header["host"]["cgroup"] == mode
+    (detail,) = [d for d in capture.details() if d.args == (b"true", mode.encode())]
+    paths = {one.version: os.fsencode(one.path) for one in made}
+    assert detail.cgroup_v1 == (paths[1] if mode == "v1" else b"")
+    assert detail.cgroup == paths.get(2, b"")  # the kernel has it, mounted or not
+
+
 def test_snapshots_know_the_cgroup(tmp_path: Path, engine: str, group: Groups) -> None:
     made = group("v2")
     process = made.popen(["sleep", "60"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,6 +133,14 @@ def test_readings_of_one_moment_are_taken_together(monkeypatch: pytest.MonkeyPat
     reading = read_clocks()
     assert reading.boot == SECOND
     assert next(delays, None) is None
+
+
+def test_nobody_but_this_module_reads_the_boot_clock() -> None:
+    # In a time namespace it would be another one than that of the records.
+    sources = Path(clock.__file__).parent.rglob("*.py")
+    readers = [path.name for path in sources if "time.CLOCK_BOOTTIME" in path.read_text()]
+
+    assert readers == ["clock.py"]
 
 
 def test_this_hosts_clocks() -> None:

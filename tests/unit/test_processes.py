@@ -192,3 +192,24 @@ def test_cgroups_of_v1(tmp_path: Path) -> None:
 
 def test_an_empty_capture(tmp_path: Path) -> None:
     assert read(Stream(), tmp_path).empty
+
+
+@pytest.mark.parametrize(("pidns", "gone"), [(None, True), (4026532000, False)])
+def test_a_snapshot_from_within_a_pid_namespace_does_not_show_everybody(
+    tmp_path: Path, pidns: int | None, gone: bool
+) -> None:
+    # GIVEN a process that the last snapshot does not show, after events were lost
+    s = Stream()
+    init = s.process("init", tgid=1)
+    s.snapshot()
+    child = s.fork(init, "child")
+    s.lost(5)
+    s.wait(10**9)
+    s.comm(init, "init")
+    s.task("end", init)
+    s.header["pidns"] = pidns
+
+    row = read(s, tmp_path).loc[child.id]
+
+    # THEN it is gone, unless it may only be outside of what the snapshot shows
+    assert pd.notna(row["gone_ns"]) == gone
