@@ -151,7 +151,7 @@ def test_file_that_vanishes(tmp_path: Path, what: str) -> None:
 
 
 def test_file_that_may_not_become_larger(tmp_path: Path, build: Build) -> None:
-    limit = 64 << 10
+    limit = 512 << 10
     storm = subprocess.Popen([build("storm"), "fork", "60000"], stdout=subprocess.DEVNULL)
     try:
         with Recorder(tmp_path, wrapper=["prlimit", f"--fsize={limit}"]) as recording:

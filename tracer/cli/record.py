@@ -105,8 +105,8 @@ def record(
 ) -> int:
     """Record process events of this host into a capture.
 
-    Needs root. Stops at Ctrl-C, SIGTERM, after --duration, or when COMMAND ends; COMMAND's exit
-    status is then passed on (125: rtrace itself failed).
+    Needs root, or CAP_BPF and CAP_PERFMON. Stops at Ctrl-C, SIGTERM, after --duration, or when
+    COMMAND ends; COMMAND's exit status is then passed on (125: rtrace itself failed).
 
     \b
     sudo rtrace record                                   the whole host, until Ctrl-C
