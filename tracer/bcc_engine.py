@@ -66,6 +66,7 @@ class BccEngine:
             raise
         self.events_bytes, self.details_bytes = settings.buffer_bytes, DETAILS_RING_BYTES
         self.events_fd, self.details_fd = self._maps["events"], self._maps["details"]
+        self.stubs_fd = self._maps["stubs"]
         self._losses = LossCounters(memoryview(self._map_array("losses")), possible_cpus())
         self._room = self._map_array("rooms")
 
