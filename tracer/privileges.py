@@ -84,7 +84,7 @@ def explain_missing_btf(path: str) -> tuple[str, str]:
         return "/sys is not mounted", "mount -t sysfs sysfs /sys"
     return (
         f"this kernel has no BTF ({path} is missing)",
-        "boot a kernel with CONFIG_DEBUG_INFO_BTF=y, as Debian's and Ubuntu's have",
+        "use --engine bcc, or boot a kernel with CONFIG_DEBUG_INFO_BTF=y, as Debian's have",
     )
 
 
