@@ -10,6 +10,7 @@ from tracer.core_engine import CoreEngine, object_path
 from tracer.engine import BTF_PATH, Engine, Settings
 from tracer.errors import HostError
 from tracer.libbpf import library
+from tracer.privileges import has_sysfs
 
 ENGINES = ("auto", "core", "bcc")
 
@@ -17,6 +18,8 @@ ENGINES = ("auto", "core", "bcc")
 def choose_engine() -> tuple[str, str]:
     """The engine that "auto" stands for on this host, and why."""
     if not os.path.exists(BTF_PATH):
+        if not has_sysfs():
+            return "core", "/sys is not mounted"
         return "bcc", "this kernel has no BTF"
     try:
         library()

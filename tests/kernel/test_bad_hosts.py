@@ -59,7 +59,7 @@ def test_no_sysfs(tmp_path: Path, what: str, cause: str) -> None:
     assert_failed(record, f"cannot load the BPF programs: {cause}")
     assert not (tmp_path / "x.rtrace").exists()
     assert (doctor.status, doctor.stderr) == (1, "")
-    assert "NO  BTF: /sys is not mounted\n    mount -t sysfs sysfs /sys\n" in doctor.stdout
+    assert "-   BTF: /sys is not mounted\n    mount -t sysfs sysfs /sys\n" in doctor.stdout
 
 
 def test_read_only_sysfs(tmp_path: Path) -> None:
