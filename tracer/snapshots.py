@@ -32,7 +32,7 @@ from tracer.urgency import hurry
 # After a snapshot its thread rests so many times as long before the segment may end; it may take
 # a tenth of a CPU then. (In a storm the segment becomes as large as may be, and ends all the same.)
 _REST = 9.0
-# Of each process /proc is asked for some 20 us.
+# /proc is asked for some 40 us of each process.
 _AT_ONCE = 256
 
 

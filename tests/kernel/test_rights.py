@@ -254,3 +254,33 @@ def test_hidden_processes(nobody: Nobody, bystander: subprocess.Popen[bytes], ki
     assert run(mounted).status == 0
     assert bystander.pid in read_capture(path).processes("start")
     assert not [what for what in problems(read_capture(path)) if "/proc" in what]
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"),
+    [
+        (0o666, "did not answer: {socket} gave no valid answer"),  # it was asked
+        (0o600, "was not asked: permission denied for {socket}"),
+    ],
+)
+def test_a_daemon_whose_socket_is_for_a_group(
+    nobody: Nobody, build: Build, tmp_path: Path, mode: int, told: str
+) -> None:
+    # GIVEN a daemon of root's, of which no more is open than its socket
+    program, socket = tmp_path / "dockerd", nobody.home / "docker.sock"
+    shutil.copy(build("daemon"), program)
+    daemon = subprocess.Popen(
+        [program, "-H", f"unix://{socket}"], stdout=subprocess.PIPE, env={"DAEMON": "garbage"}
+    )
+    assert daemon.stdout is not None
+    try:
+        daemon.stdout.readline()
+        socket.chmod(mode)
+        capture = record(nobody, *RECORDING)
+    finally:
+        daemon.kill()
+        daemon.communicate()
+        socket.unlink()
+
+    (problem,) = [what for what in problems(capture) if f"dockerd ({daemon.pid})" in what]
+    assert problem.startswith(f"dockerd ({daemon.pid}) {told.format(socket=socket)}")
