@@ -133,7 +133,8 @@ def test_limits_that_suffice(tmp_path: Path, limit: str) -> None:
     assert recording.capture.whole
 
 
-def test_no_more_threads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bound", [[], ["--max-size=4MiB"]])
+def test_no_more_threads(tmp_path: Path, bound: list[str]) -> None:
     # pids.max of a cgroup, as systemd's TasksMax: unlike ulimit -u it binds root too.
     group = make_group("pids")
     if group is None:
@@ -141,10 +142,11 @@ def test_no_more_threads(tmp_path: Path) -> None:
     with group:
         group.write("pids.max", "1")
         enter = f'echo $$ >"{group.directory}/cgroup.procs" && exec "$@"'
-        ended = run(["sh", "-c", enter, "sh", RTRACE, "record", "-o", tmp_path / "x.rtrace"])
+        command = [RTRACE, "record", "-o", tmp_path / "x.rtrace", *bound]
+        ended = run(["sh", "-c", enter, "sh", *command])
 
     assert_failed(ended, "cannot start a thread: there may be no more of them; raise the limit")
-    assert not (tmp_path / "x.rtrace").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_more_processes_for_the_command(tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_no_more_processes_for_the_command(tmp_path: Path) -> None:
 )
 def test_lockdown_as_doctor_sees_it(tmp_path: Path, mode: str, ok: bool) -> None:
     # Lockdown lasts until the next boot: here the file that tells of it is another one, and the
-    # kernel refuses nothing. docs/bad-hosts.md says where the real thing was tried.
+    # kernel refuses nothing.
     words = "none integrity confidentiality".replace(mode, f"[{mode}]")
     script = (
         'mount -t tmpfs none "$1"; echo "$2" >"$1/lockdown"; mount --bind "$1" '
