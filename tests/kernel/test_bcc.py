@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import signal
 import sys
 from pathlib import Path
 
@@ -11,7 +13,15 @@ import pytest
 
 from tests.kernel.headers import make_headers, read_btf_layout, read_types
 from tests.kernel.hosts import in_mount_namespace, run
-from tests.kernel.recording import RTRACE, Ended, Recorder, assert_failed, read_capture, run_rtrace
+from tests.kernel.recording import (
+    RTRACE,
+    Ended,
+    Recorder,
+    assert_failed,
+    read_capture,
+    run_rtrace,
+    wait_for,
+)
 from tracer.abi import Type
 from tracer.bcc_source import source_folder
 from tracer.kernel_types import Layout, Place
@@ -246,6 +256,27 @@ def test_a_folder_called_bcc_is_not_imported(tmp_path: Path) -> None:
     )
 
     assert ended.status == 0, ended.stderr
+
+
+def test_a_compiler_that_is_interrupted(tmp_path: Path) -> None:
+    # As a terminal does it: everybody in the foreground gets the signal.
+    with Recorder(tmp_path, "--engine=bcc", start_new_session=True) as recording:
+        children = Path(f"/proc/{recording.pid}/task/{recording.pid}/children")
+        wait_for(lambda: "tracer.bcc_compiler" in command_lines(children), "the compiler")
+        os.killpg(recording.pid, signal.SIGINT)
+        ended = recording.stop(None)
+
+    assert_failed(ended, "SIGINT ended the compiler; try again")
+    assert not recording.path.exists()
+
+
+def command_lines(children: Path) -> str:
+    """Of processes that may be gone."""
+    lines = []
+    for pid in children.read_text().split():
+        with contextlib.suppress(OSError):
+            lines.append(Path(f"/proc/{pid}/cmdline").read_text())
+    return " ".join(lines)
 
 
 def test_nothing_of_bcc_is_left(tmp_path: Path) -> None:
