@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 from bench.errors import BenchError
 from hatch_build import CFLAGS
 
-# comm of all processes of a storm.
-STORM_NAME = "rtrace-storm"
+# comm of all processes of this program's storms, and of nobody else's.
+STORM_NAME = f"storm-{os.getpid()}"
 
 _HERE = Path(__file__).resolve().parent
 

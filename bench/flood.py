@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.recording import BUFFER_BYTES, Setup, recording
+from tracer.engine import LOSS_SIZE, possible_cpus
 from tracer.libbpf import BpfObject, library
 
 EVENTS_A_PROCESS = 3
@@ -136,7 +137,10 @@ def measure_flood(
         BenchError: this kernel does not take the program, or no recorder starts.
     """
     with recording(setup) as current:
-        ids = (current.map_id(_RINGBUF, BUFFER_BYTES), current.map_id(_ARRAY))
+        ids = (
+            current.map_id(map_type=_RINGBUF, max_entries=BUFFER_BYTES),
+            current.map_id(map_type=_ARRAY, value_size=LOSS_SIZE, max_entries=possible_cpus()),
+        )
         arguments = [str(argument) for argument in (program, *ids, rate, seconds)]
         done = subprocess.run(
             [sys.executable, "-m", "bench.flood", *arguments],

@@ -98,23 +98,16 @@ class Recording:
         """The recorder's."""
         return self._process.pid
 
-    def map_id(self, map_type: int, entries: int | None = None) -> int:
-        """Id of one of its BPF maps.
-
-        Args:
-            map_type: enum bpf_map_type.
-            entries: max_entries, where there are several of that type.
-        """
+    def map_id(self, **wanted: int) -> int:
+        """Id of the one of its BPF maps whose fdinfo has these values (map_type, ...)."""
         for info in Path(f"/proc/{self.pid}/fdinfo").iterdir():
             with contextlib.suppress(OSError):
                 fields = dict(
                     line.split(":\t", 1) for line in info.read_text().splitlines() if ":\t" in line
                 )
-                if fields.get("map_type") != str(map_type):
-                    continue
-                if entries is None or fields["max_entries"] == str(entries):
+                if all(fields.get(key) == str(value) for key, value in wanted.items()):
                     return int(fields["map_id"])
-        raise BenchError(f"the recorder has no BPF map of type {map_type}")
+        raise BenchError(f"the recorder has no BPF map with {wanted}")
 
     def finish(self) -> Outcome:
         """Lets it write what it has, and ends it."""

@@ -7,33 +7,32 @@ from pathlib import Path
 
 import pytest
 
+from bench.build import STORM_NAME as STORM
 from bench.peers.perf import parse_line
 from bench.peers.records import EXEC, EXIT, FORK, Output, Record
 from bench.peers.strace import read_trace
 from bench.peers.text_tools import Bpftrace, Forkstat, LibbpfTools
 from bench.peers.tool import Command
 
-STORM = "rtrace-storm"
-
-FORKSTAT = """\
+FORKSTAT = f"""\
 Time     Event     PID Info   Duration Process
 18:44:03 fork        0 parent          [swapper]
 18:44:03 fork     9001 child           <unknown>
 18:44:03 exec     9001                 <unknown>
-18:44:04 exec     9136                 /tmp/x/rtrace-storm exec 100 2
-18:44:07 fork     9138 parent          /tmp/x/rtrace-storm exec 100 2
+18:44:04 exec     9136                 /tmp/x/{STORM} exec 100 2
+18:44:07 fork     9138 parent          /tmp/x/{STORM} exec 100 2
 18:44:07 fork     9172 child           <unknown>
-18:44:07 exec     9172                 rtrace-storm
+18:44:07 exec     9172                 {STORM}
 18:44:07 exit     9172      0   0.001s <unknown>
 18:44:07 exit     9999    256  unknown bash
 """
 
 STRACE = """\
-9602  execve("/tmp/x/rtrace-storm", ["rtrace-storm", "vfork", "20", "1"], 0x7f /* 3 vars */) = 0
+9602  execve("/tmp/x/storm", ["storm", "vfork", "20", "1"], 0x7f /* 3 vars */) = 0
 9602  clone(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|SIGCHLD, child_tidptr=0x1d) = 9603
 9602  wait4(-1,  <unfinished ...>
 9603  vfork( <unfinished ...>
-9604  execve("/tmp/x/rtrace-storm", ["storm"], 0x4c /* 0 vars */ <unfinished ...>
+9604  execve("/tmp/x/storm", ["storm"], 0x4c /* 0 vars */ <unfinished ...>
 9603  <... vfork resumed>)              = 9604
 9604  <... execve resumed>)             = 0
 9604  exit_group(0 <unfinished ...>
@@ -102,23 +101,23 @@ def test_bpftrace(tmp_path: Path) -> None:
     ("line", "record"),
     [
         (
-            b"sched:sched_process_fork: comm=rtrace-storm pid=1 child_comm=x y child_pid=2",
+            f"sched:sched_process_fork: comm={STORM} pid=1 child_comm=x y child_pid=2",
             Record(FORK, 2, STORM, 0),
         ),
         (
-            b"sched:sched_process_exec: filename=/tmp/x/rtrace-storm pid=2 old_pid=2",
+            f"sched:sched_process_exec: filename=/tmp/x/{STORM} pid=2 old_pid=2",
             Record(EXEC, 2, STORM, 0),
         ),
         (
-            b"sched:sched_process_exit: comm=rtrace-storm pid=2 prio=120 group_dead=true",
+            f"sched:sched_process_exit: comm={STORM} pid=2 prio=120 group_dead=true",
             Record(EXIT, 2, STORM, 0),
         ),
-        (b"sched:sched_process_exit: comm=a b pid=3 prio=120", Record(EXIT, 3, "a b", 0)),
-        (b"sched:sched_switch: prev_comm=a prev_pid=1", None),
+        ("sched:sched_process_exit: comm=a b pid=3 prio=120", Record(EXIT, 3, "a b", 0)),
+        ("sched:sched_switch: prev_comm=a prev_pid=1", None),
     ],
 )
-def test_perf_script(line: bytes, record: Record | None) -> None:
-    assert parse_line(line) == record
+def test_perf_script(line: str, record: Record | None) -> None:
+    assert parse_line(line.encode()) == record
 
 
 def test_what_is_missing_is_counted_by_kind() -> None:
