@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 
 from tests.kernels import machine
@@ -26,6 +25,7 @@ from tests.kernels.guests import GUESTS, Guest
 from tests.kernels.image import cache_folder, provide_image
 from tests.kernels.initramfs import write_initramfs
 from tests.kernels.inside import FAILED
+from tests.kernels.plan import Plan
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 OUTPUT = CHECKOUT / "build" / "kernels"
@@ -44,11 +44,14 @@ def main() -> None:
     parser.add_argument(
         "--only", action="append", choices=list(CHECKS), help="only this check; may be repeated"
     )
+    parser.add_argument("--quick", action="store_true", help="less of each; a first idea")
     parser.add_argument("--keep", action="store_true", help="keep captures of what went well too")
     parser.add_argument("--mirror", metavar="URI", help="Debian archive [default: as apt has it]")
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("test-kernels: building root file systems needs root; run make test-kernels")
+    checks = options.only or list(CHECKS)
+    plan = Plan.quick(checks) if options.quick else Plan(checks)
     guests = [guest for guest in GUESTS if not options.kernel or guest.kernel in options.kernel]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no machine is left running
     cache_folder().mkdir(parents=True, exist_ok=True)
@@ -56,11 +59,11 @@ def main() -> None:
     with open(cache_folder() / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one machine at a time
         for guest in guests:
-            results[guest.kernel] = run_guest(guest, options.only or list(CHECKS), options)
+            results[guest.kernel] = run_guest(guest, plan, options)
     sys.exit(sum_up(results))
 
 
-def run_guest(guest: Guest, checks: Sequence[str], options: argparse.Namespace) -> list[Result]:
+def run_guest(guest: Guest, plan: Plan, options: argparse.Namespace) -> list[Result]:
     """Everything on one kernel."""
     begun = time.monotonic()
     output = OUTPUT / guest.kernel
@@ -75,7 +78,7 @@ def run_guest(guest: Guest, checks: Sequence[str], options: argparse.Namespace) 
         say(f"{image.release}, on {guest.suite}")
         with tempfile.TemporaryDirectory(prefix="rtrace-kernels-", dir=output) as scratch:
             disk, initramfs = Path(scratch, "disk"), Path(scratch, "initramfs")
-            write_disk(disk, CHECKOUT, checks)
+            write_disk(disk, CHECKOUT, plan)
             write_initramfs(initramfs, image)
             failure = ""
             try:
@@ -94,7 +97,7 @@ def run_guest(guest: Guest, checks: Sequence[str], options: argparse.Namespace) 
         return [Result("boot", False, str(error))]
     folder = output / "results"
     found = [Result("boot", not failure, failure or image.release)]
-    for name in checks:
+    for name in plan.checks:
         said = judge(name, folder / name)
         found += said
         for result in said:

@@ -8,18 +8,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from tests.kernels.image import make_file_system
+from tests.kernels.plan import Plan
 from tests.kernels.programs import build_programs
 
 _FOLDERS = ("bpf", "tracer", "analysis", "rtrace", "demo", "tests", "pyproject.toml")
 _SIZE_BYTES = 4 << 30  # sparse
-CHECKS = "checks"  # file with the names of those to run
 
 
-def write_disk(path: Path, checkout: Path, checks: Sequence[str]) -> None:
+def write_disk(path: Path, checkout: Path, plan: Plan) -> None:
     """A file system with this checkout, compiled test programs, and what to run."""
     with tempfile.TemporaryDirectory(prefix="rtrace-kernels-") as scratch:
         inside = Path(scratch, "checkout")
@@ -32,8 +31,8 @@ def write_disk(path: Path, checkout: Path, checks: Sequence[str]) -> None:
             else:
                 shutil.copy2(source, inside / name)
         build_programs(Path(scratch, "programs"))
-        Path(scratch, CHECKS).write_text("\n".join(checks))
         Path(scratch, "results").mkdir()
+        plan.write(Path(scratch, "results"))
         make_file_system(path, Path(scratch), _SIZE_BYTES)
 
 

@@ -9,8 +9,8 @@ import traceback
 from pathlib import Path
 
 from tests.kernels.checks import CHECKS
-from tests.kernels.disk import CHECKS as CHECKS_FILE
-from tests.kernels.machine import PROGRESS
+from tests.kernels.plan import Plan
+from tests.kernels.recording import tell_host
 
 FAILED = "failed"  # file with a check's traceback
 _RTRACE = '#!/bin/sh\nexec python3 -c "from tracer.cli import main; main()" "$@"\n'
@@ -22,8 +22,8 @@ def main() -> None:
     rtrace = Path(sys.executable).with_name("rtrace")
     rtrace.write_text(_RTRACE)
     rtrace.chmod(0o755)
-    print(f"{PROGRESS}up after {time.clock_gettime(time.CLOCK_BOOTTIME):.0f} s", flush=True)
-    for name in (results.parent / CHECKS_FILE).read_text().split():
+    tell_host(f"up after {time.clock_gettime(time.CLOCK_BOOTTIME):.0f} s")
+    for name in Plan.read(results).checks:
         folder = results / name
         folder.mkdir()
         begun = time.monotonic()
@@ -35,7 +35,7 @@ def main() -> None:
             outcome = "failed"
         os.sync()
         seconds = time.monotonic() - begun
-        print(f"{PROGRESS}{name} {outcome}, {seconds:.0f} s", flush=True)
+        tell_host(f"{name} {outcome}, {seconds:.0f} s")
 
 
 if __name__ == "__main__":

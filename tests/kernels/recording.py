@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.kernels.machine import PROGRESS
+
 RTRACE = str(Path(sys.executable).with_name("rtrace"))
 
 # As root in a mount namespace of its own: what the kernel says of its types is out of sight there.
@@ -20,6 +22,11 @@ _HIDE_BTF = [
 ]
 
 
+def tell_host(text: str) -> None:
+    """Shows a line on the host."""
+    print(f"{PROGRESS}{text}", flush=True)
+
+
 def record(
     capture: Path,
     options: Sequence[str],
@@ -28,7 +35,7 @@ def record(
     hide_btf: bool = False,
     limit_s: float = 1800,
 ) -> None:
-    """Records a command; what was said is beside the capture.
+    """Records a command, and tells the host; what was said is beside the capture.
 
     Raises:
         RuntimeError: it failed.
@@ -44,3 +51,4 @@ def record(
     if status != 0:
         lines = capture.with_suffix(".txt").read_text().splitlines()
         raise RuntimeError(f"{capture.stem}: status {status}: {lines[-1] if lines else ''}")
+    tell_host(f"  recorded {capture.stem}")

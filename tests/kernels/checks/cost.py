@@ -15,11 +15,11 @@ from statistics import median
 
 from tests.kernels.bpf_stats import program_stats
 from tests.kernels.checks.result import Result
+from tests.kernels.plan import Plan
 from tests.kernels.programs import INSIDE
-from tests.kernels.recording import RTRACE
+from tests.kernels.recording import RTRACE, tell_host
 from tracer.confirmation import Confirmation
 
-_ROUNDS = 3
 _TURNS = 3
 _ROUND_TRIPS = 4_000
 _STORM_MS = 1000
@@ -32,7 +32,7 @@ def run(folder: Path) -> None:
         hook.value: {"ratios": [], "switch_runs": [], "exit_runs": [], "run_ns": []}
         for hook in Confirmation
     }
-    for _round in range(_ROUNDS):
+    for _round in range(Plan.read(folder.parent).cost_rounds):
         for hook in Confirmation:
             without = [_ping_pong() for _ in range(_TURNS)]
             with _recorder(folder, hook):
@@ -54,6 +54,7 @@ def run(folder: Path) -> None:
                 finally:
                     _STATS.write_text("0")
                 children = int(dict(map(str.split, done.stdout.splitlines()))["count"])
+                tell_host(f"  measured {hook.value}")
                 seen["switch_runs"].append((between.runs - before.runs) / _ROUND_TRIPS / 2)
                 seen["exit_runs"].append((after.runs - between.runs) / children)
                 runs, run_ns = after.runs - before.runs, after.run_ns - before.run_ns

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.kernels.checks.result import Result
+from tests.kernels.plan import Plan
 from tests.kernels.programs import INSIDE
 from tests.kernels.recording import record
 from tracer.confirmation import Confirmation
 
-_ROUNDS = 40
-_MINIMUM = _ROUNDS * 100  # processes; more of them end before their time where all is slow
+_PROCESSES_A_ROUND = 100  # at the least: more end before their time where all is slow
 _LIMIT_S = 1800
 
 
@@ -28,7 +28,7 @@ def run(folder: Path) -> None:
             INSIDE / "randomtree",
             folder / f"{hook.value}.log",
             seed=seed,
-            rounds=_ROUNDS,
+            rounds=Plan.read(folder.parent).rounds,
             timeout_s=_LIMIT_S - 60,
         )
         options = ["--engine", "core", "--confirm", hook.value]
@@ -42,6 +42,7 @@ def judge(folder: Path) -> Iterator[Result]:
     from tests.kernel.trees.log import read_log
     from tracer.capture_reader import CaptureReader
 
+    minimum = Plan.read(folder.parent).rounds * _PROCESSES_A_ROUND
     for hook in Confirmation:
         capture = folder / f"{hook.value}.rtrace"
         with CaptureReader(capture) as reader:
@@ -58,7 +59,7 @@ def judge(folder: Path) -> Iterator[Result]:
         ]
         ok = (
             confirmed_by == hook.value
-            and comparison.processes >= _MINIMUM
+            and comparison.processes >= minimum
             and not any(map(any, losses))
             and comparison.confirmed_wrong == 0
             and not any(faults)
