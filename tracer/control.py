@@ -46,6 +46,8 @@ class ControlServer:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _make_directory()
+            for pid in _listed_pids():
+                _remove_if_dead(pid)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)  # of a dead recorder: this process has its pid
             self._socket.bind(self._path)
@@ -124,27 +126,23 @@ def find_recorders() -> dict[int, str | None]:
     """
     found: dict[int, str | None] = {}
     try:
-        names = os.listdir(DIRECTORY)
+        pids = _listed_pids()
     except FileNotFoundError:
         return {}
     except PermissionError:
         raise HostError("cannot reach a recorder", "permission denied", "run it as root") from None
-    for name in sorted(names):
-        pid = name.removesuffix(".sock")
-        if not pid.isdecimal():
-            continue
+    for pid in pids:
         try:
-            answer = _ask(int(pid), {"do": "describe"}, _QUESTION_TIMEOUT_S)
-        except ConnectionRefusedError:  # it died
-            with contextlib.suppress(OSError):
-                os.unlink(os.path.join(DIRECTORY, name))
+            answer = _ask(pid, {"do": "describe"}, _QUESTION_TIMEOUT_S)
+        except ConnectionRefusedError:
+            _remove_if_dead(pid)
             continue
         except FileNotFoundError:  # it ends just now
             continue
         except (OSError, CaptureError):
             answer = {}
         capture = answer.get("capture")
-        found[int(pid)] = capture if isinstance(capture, str) else None
+        found[pid] = capture if isinstance(capture, str) else None
     return found
 
 
@@ -182,6 +180,20 @@ def ask_to_save(pid: int, path: str | None) -> Saved:
 def socket_path(pid: int) -> str:
     """Where the recorder with this pid listens."""
     return f"{DIRECTORY}/{pid}.sock"
+
+
+def _listed_pids() -> list[int]:
+    """Pids of the sockets that are there, also of recorders that were killed."""
+    names = (name.removesuffix(".sock") for name in os.listdir(DIRECTORY))
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _remove_if_dead(pid: int) -> None:
+    """Removes the socket of a recorder that was killed."""
+    # One that starts may have its socket, and not listen yet: so it is not asked.
+    if not os.path.exists(f"/proc/{pid}"):
+        with contextlib.suppress(OSError):
+            os.unlink(socket_path(pid))
 
 
 def _make_directory() -> None:

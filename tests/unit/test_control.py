@@ -154,6 +154,18 @@ def test_the_socket_of_a_dead_recorder(listen: Callable[[int, bytes | None], Non
     assert not os.path.exists(control.socket_path(DEAD_PID))
 
 
+def test_a_recorder_removes_what_dead_ones_left(
+    listen: Callable[[int, bytes | None], None],
+    serve: Callable[[Saver], control.ControlServer],
+    run_directory: Path,
+) -> None:
+    listen(DEAD_PID, None)
+    listen(os.getppid(), None)  # it lives, and may listen soon
+    serve(Saver(None))
+    names = {path.name for path in run_directory.iterdir()}
+    assert names == {f"{os.getppid()}.sock", f"{os.getpid()}.sock"}
+
+
 def test_a_pid_that_is_used_again(listen: Callable[[int, bytes | None], None]) -> None:
     listen(os.getpid(), None)
     control.ControlServer("x", Saver(None).request).close()
