@@ -102,9 +102,13 @@ def read_clocks() -> Reading:
 
 
 def read_clock() -> dict[str, int]:
-    """Boot time and wall clock of the same moment, for a capture's header."""
+    """The clocks at one moment, for a capture's header."""
     reading = read_clocks()
-    return {"boot_ns": reading.boot, "wall_ns": reading.wall}
+    return {
+        "boot_ns": reading.boot,
+        "wall_ns": reading.wall,
+        "monotonic_ns": reading.monotonic,
+    }
 
 
 class ClockWatch:

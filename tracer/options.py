@@ -38,6 +38,7 @@ class Options:
         max_bytes: keep so many bytes, the newest; None: all.
         triggers: save what is held at these events ...
         after_s: ... and what follows in so many seconds ...
+        apart_s: ... with so many seconds between two saves ...
         keep: ... but no more than so many saves, the newest.
         no_args: record no arguments of programs.
         argv: rtrace's own command line, for the header.
@@ -57,6 +58,7 @@ class Options:
     max_bytes: int | None = None
     triggers: Sequence[Trigger] = ()
     after_s: float = 5.0
+    apart_s: float = 30.0
     keep: int = 10
     no_args: bool = False
     force: bool = False

@@ -108,6 +108,7 @@ class Recorder:
             self._checkpoint,
             self._say,
             after_s=options.after_s,
+            apart_s=options.apart_s,
             keep=options.keep,
         )
         self._notifier, self._told_at = Notifier(), 0.0

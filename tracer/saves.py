@@ -51,14 +51,15 @@ class Request:
         word: for its name: a trigger, or "saved".
         at_s: its time, CLOCK_REALTIME.
         path: its name, if whoever asked gave one.
-        why: what happened.
+        first, hits: of the events that it is made for, and how many there were.
         done: set when ``result`` is there.
     """
 
     word: str
     at_s: float
     path: str | None = None
-    why: list[str] = field(default_factory=list)
+    first: Hit | None = None
+    hits: int = 0
     done: threading.Event = field(default_factory=threading.Event)
     result: Saved | RtraceError | None = None
 
@@ -76,6 +77,8 @@ class Saver:
         checkpoint: puts on the disk what has been recorded; called by ``poll``.
         say: takes lines for the user; called from threads.
         after_s: a trigger's save waits so long, for what follows it.
+        apart_s: at least so much time is between two of them: what fires again and again would
+            soon have removed the first.
         keep: so many saves are kept, the newest.
     """
 
@@ -87,16 +90,17 @@ class Saver:
         say: Callable[[str], None],
         *,
         after_s: float,
+        apart_s: float,
         keep: int,
     ) -> None:
         self._capture, self._snapshots, self._checkpoint = capture, snapshots, checkpoint
-        self._say, self._after_s, self._keep = say, after_s, keep
+        self._say, self._after_s, self._apart_s, self._keep = say, after_s, apart_s, keep
         self._lock = threading.Lock()
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._open = 0  # requests that are not done
         self._next: Request | None = None  # not begun yet: another one like it joins it
         self._waiting: Request | None = None  # of a trigger
-        self._due = 0.0
+        self._due = -apart_s
         self._asked, self._answered = threading.Event(), threading.Event()
         self._answer: Checkpoint | None = None
         self._closed = False
@@ -131,9 +135,9 @@ class Saver:
         """Something happened that is to be saved, with what follows it."""
         if self._waiting is None:
             age_s = (boot_ns() - hit.at_ns) / 1e9
-            self._waiting = Request(hit.trigger, time.time() - age_s)
-            self._due = time.monotonic() + self._after_s
-        self._waiting.why.append(hit.what)
+            self._waiting = Request(hit.trigger, time.time() - age_s, first=hit)
+            self._due = max(time.monotonic() + self._after_s, self._due + self._apart_s)
+        self._waiting.hits += 1
 
     def poll(self, *, at_once: bool = False) -> None:
         """To be called from the recording's loop: does its part of a save.
@@ -195,8 +199,10 @@ class Saver:
             self._snapshots.write_end(end)
             totals, held = self._reach_checkpoint()
             joiner.add(held)
-            counts = {"events": joiner.events, "details": joiner.details}
-            end.write_json(TAIL, {**totals, "reason": SAVED, **counts})
+            more = {"reason": SAVED, "events": joiner.events, "details": joiner.details}
+            if request.first is not None:
+                more["trigger_ns"] = request.first.at_ns
+            end.write_json(TAIL, totals | more)
         except BaseException:
             file.remove()
             raise
@@ -204,8 +210,8 @@ class Saver:
         return Saved(file.path, joiner.events, file.size)
 
     def _tell(self, request: Request, saved: Saved) -> None:
-        more = f"; and {len(request.why) - 1} more" if len(request.why) > 1 else ""
-        why = f" ({request.word}: {request.why[0]}{more})" if request.why else ""
+        more = f"; and {request.hits - 1} more" if request.hits > 1 else ""
+        why = f" ({request.word}: {request.first.what}{more})" if request.first else ""
         self._say(f"saved {saved}{why}")
         if request.path is None:
             for removed in remove_old_saves(self._capture, self._keep, saved.path):

@@ -93,6 +93,8 @@ def read_processes(
 ) -> Iterator[dict[str, Any]]:
     """What /proc knows of each process that is still there; kernel threads are left out.
 
+    Shims and process 1 of containers come first: a bounded recording may have no room for all.
+
     Args:
         unseen: counts what could not be read.
 
@@ -100,7 +102,8 @@ def read_processes(
     """
     unseen = unseen or Unseen()
     view.learn(tasks)
-    for task in tasks:
+    first = abi.Flag.SUBREAPER | abi.Flag.NS_INIT
+    for task in sorted(tasks, key=lambda task: not task.flags & first):
         if task.flags & abi.Flag.KTHREAD:
             continue
         unseen.looked_at += 1

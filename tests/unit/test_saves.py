@@ -44,7 +44,7 @@ class Recording:
             self.snapshots,  # type: ignore[arg-type]
             lambda: ({"ts_ns": 7, "losses": [[1, 2]]}, writer.hold()),
             self.said.append,
-            **{"after_s": 0.0, "keep": 10, **options},
+            **{"after_s": 0.0, "apart_s": 0.0, "keep": 10, **options},
         )
 
     def turn_until(self, done: Callable[[], bool]) -> None:
@@ -152,6 +152,30 @@ def test_triggers_that_come_while_one_waits_join_it(tmp_path: Path) -> None:
     (said,) = recording.said
     assert said.startswith(f"saved {saved}: ")
     assert said.endswith(" (shim-exit: shim-exit happened; and 1 more)")
+
+
+def test_triggers_that_fire_again_and_again_are_saved_apart(tmp_path: Path) -> None:
+    # GIVEN a save for a trigger
+    recording = Recording(open_writer(tmp_path / "x.rtrace"), apart_s=1e6)
+    first = hit()
+    recording.saver.trigger(first)
+    recording.turn_until(lambda: bool(recording.said) and not recording.saver.busy)
+    # WHEN it fires again at once
+    for _ in range(100):
+        recording.saver.trigger(hit())
+        recording.saver.poll()
+    # THEN that waits, and is not lost when the recording ends
+    assert not recording.saver.busy
+    recording.saver.poll(at_once=True)
+    recording.turn_until(lambda: len(recording.said) == 2 and not recording.saver.busy)
+    recording.saver.close()
+    assert recording.said[1].endswith("; and 99 more)")
+    # and each says what it was made for.
+    saves = sorted(tmp_path.glob("x-*-shim-exit*.rtrace"))
+    trailers = [read(path)[1].trailer for path in saves]
+    times = [trailer["trigger_ns"] for trailer in trailers if trailer is not None]
+    assert len(times) == 2
+    assert min(times) == first.at_ns
 
 
 def test_what_waits_is_saved_when_the_recording_ends(tmp_path: Path) -> None:

@@ -75,6 +75,14 @@ FAILED = 125  # with a COMMAND, whose own statuses are passed on
     help="A save waits so long after its EVENT.",
 )
 @click.option(
+    "--apart",
+    metavar="TIME",
+    callback=duration_option,
+    default="30s",
+    show_default=True,
+    help="So much time is between two saves; EVENTs in between join the next.",
+)
+@click.option(
     "--keep",
     type=click.IntRange(min=1),
     default=10,
@@ -97,6 +105,7 @@ def record(
     max_size: int | None,
     triggers: tuple[str, ...],
     after: float,
+    apart: float,
     keep: int,
     no_args: bool,
     live: bool,
@@ -134,6 +143,7 @@ def record(
                 max_bytes=options.choose_bound(max_size, triggers),
                 triggers=[parse_trigger(trigger) for trigger in triggers],
                 after_s=after,
+                apart_s=apart,
                 keep=keep,
                 no_args=no_args,
                 force=force,
