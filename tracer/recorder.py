@@ -24,6 +24,7 @@ from tracer.engine import Engine, Settings
 from tracer.engines import open_engine
 from tracer.errors import CaptureError, HostError, RtraceError
 from tracer.fact_finder import FactFinder
+from tracer.memory import stay_lean
 from tracer.notify import Notifier
 from tracer.options import Options, bpf_config, make_header
 from tracer.privileges import raise_limits
@@ -301,6 +302,7 @@ def record(options: Options) -> Result:
     if options.command and shutil.which(options.command[0]) is None:
         raise HostError(f"cannot run {options.command[0]}", "there is no such program")
     raise_limits()
+    stay_lean()
     stop = Stop()
     with stop.handling(), contextlib.ExitStack() as stack:
         directory = None

@@ -7,9 +7,10 @@ The iterator gives what the kernel knows exactly (start times, subreapers, names
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from tracer import abi
@@ -21,6 +22,7 @@ from tracer.shortfalls import Unseen
 Tasks: TypeAlias = "ctypes.Array[abi.Task]"
 
 _ARGS_LIMIT = abi.ARGS_MAX
+_HEADS = abi.Flag.SUBREAPER | abi.Flag.NS_INIT
 _CGROUP_LIMIT, _STAT_LIMIT = 64 << 10, 4096
 
 
@@ -85,7 +87,7 @@ def decode_tasks(records: bytes) -> Tasks:
 
 
 def read_processes(
-    tasks: Iterable[abi.Task],
+    tasks: Sequence[abi.Task] | Tasks,
     view: ProcView,
     *,
     no_args: bool = False,
@@ -102,8 +104,9 @@ def read_processes(
     """
     unseen = unseen or Unseen()
     view.learn(tasks)
-    first = abi.Flag.SUBREAPER | abi.Flag.NS_INIT
-    for task in sorted(tasks, key=lambda task: not task.flags & first):
+    heads = (task for task in tasks if task.flags & _HEADS)
+    rest = (task for task in tasks if not task.flags & _HEADS)
+    for task in itertools.chain(heads, rest):  # sorted() would make a list of them
         if task.flags & abi.Flag.KTHREAD:
             continue
         unseen.looked_at += 1

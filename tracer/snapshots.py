@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tracer import abi
@@ -21,11 +21,12 @@ from tracer.clock import boot_ns
 from tracer.engine import STUB_KEY_BYTES, Engine
 from tracer.errors import CaptureError, HostError
 from tracer.fact_finder import FactFinder
+from tracer.memory import give_back
 from tracer.proc_view import ProcView
 from tracer.recording_writer import RecordingWriter
 from tracer.segment_writer import BeginningTooLargeError
 from tracer.shortfalls import ISOLATED, Unseen
-from tracer.snapshot import TaskIterator, add_missing_parents, decode_tasks, read_processes
+from tracer.snapshot import TaskIterator, Tasks, add_missing_parents, decode_tasks, read_processes
 from tracer.threads import start_thread
 from tracer.urgency import hurry
 
@@ -129,6 +130,7 @@ class Snapshots:
             # that is over needs no beginning.
             with contextlib.suppress(CaptureError):
                 self._show(*work)
+            give_back()
             rest_s = _REST * (time.thread_time() - begun_s)
             try:
                 next_work = self._work.get(timeout=rest_s)
@@ -161,7 +163,7 @@ class Snapshots:
             what = f"a segment begins without what lives: {error}"
             self._writer.write_json(FACT, {"kind": "problem", "what": what, "ts_ns": boot_ns()})
 
-    def _look_at(self, tasks: Iterable[abi.Task], unseen: Unseen) -> Iterator[dict[str, Any]]:
+    def _look_at(self, tasks: Tasks, unseen: Unseen) -> Iterator[dict[str, Any]]:
         processes = read_processes(tasks, self._view, no_args=self._no_args, unseen=unseen)
         for process in processes:
             self._facts.look_at_process(process)
