@@ -7,7 +7,6 @@ refuses something.
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 import resource
@@ -22,6 +21,7 @@ from tracer.bpf_syscall import VerifierError
 from tracer.confirmation import Confirmation, allowed_confirmations
 from tracer.engine import DETAILS_RING_BYTES, LossCounters, Settings, possible_cpus
 from tracer.errors import HostError
+from tracer.privileges import explain_refusal
 
 _SNAPSHOT = "snapshot"
 _ROOM = struct.Struct("<Q")  # struct room of bpf/snapshot.h, before its tasks
@@ -197,8 +197,8 @@ class BccEngine:
 
 def _refusal(fact: str, error: OSError) -> HostError:
     """What the kernel said, in one line."""
-    if error.errno == errno.EPERM:
-        return HostError(fact, os.strerror(errno.EPERM), "run as root (CAP_BPF and CAP_PERFMON)")
+    if known := explain_refusal(error.errno or 0):
+        return HostError(fact, *known)
     words = [os.strerror(error.errno or 0)]
     if isinstance(error, VerifierError):
         words += [line for line in error.log.splitlines() if line and "processed" not in line][

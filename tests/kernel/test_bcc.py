@@ -242,7 +242,7 @@ def test_it_is_refused_without_rights_before_it_compiles(tmp_path: Path) -> None
 
     ended = run([*limited, RTRACE, "record", "--engine=bcc", "-o", tmp_path / "x.rtrace"])
 
-    assert_failed(ended, "as root (CAP_BPF and CAP_PERFMON)")
+    assert_failed(ended, "CAP_BPF and CAP_PERFMON missing", "run it as root")
     assert "rtrace_probe" not in ended.stderr
 
 
