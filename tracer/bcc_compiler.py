@@ -61,13 +61,17 @@ def compile_c(
     if missing := explain_missing_bcc():
         raise missing
     request = {"source": source, "flags": list(flags), "functions": list(functions)}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", _CHILD, _package_root()],
-        input=json.dumps(request).encode(),
-        capture_output=True,
-        check=False,
-        env=_environment(kernel_source),
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", _CHILD, _package_root()],
+            input=json.dumps(request).encode(),
+            capture_output=True,
+            check=False,
+            env=_environment(kernel_source),
+        )
+    except OSError as error:  # no more files, memory or processes
+        cause = f"its compiler cannot be started: {os.strerror(error.errno or 0)}"
+        raise HostError("cannot use the bcc engine", cause, "use --engine core") from None
     said = done.stderr.decode("utf-8", "replace")
     if done.returncode == _BROKEN:
         raise HostError("cannot use the bcc engine", said.strip(), _INSTALL)
