@@ -22,9 +22,9 @@ CHECKS: dict[str, Check] = {
     "doctor": doctor,
     "engines": engines,
     "reparents": reparents,
+    "kernel-tests": kernel_tests,
     "container": container,
     "cost": cost,
-    "kernel-tests": kernel_tests,
     "crowd": crowd,
     "reuse": reuse,
 }

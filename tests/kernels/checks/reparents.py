@@ -15,7 +15,7 @@ from tests.kernels.programs import INSIDE
 from tests.kernels.recording import record
 from tracer.confirmation import Confirmation
 
-_PROCESSES_A_ROUND = 100  # at the least: more end before their time where all is slow
+_PROCESSES_A_ROUND = 60  # at the least: more end before their time where all is slow
 _LIMIT_S = 1800
 
 
@@ -49,7 +49,7 @@ def judge(folder: Path) -> Iterator[Result]:
             for _chunk in reader.chunks():
                 pass
             losses = reader.trailer["losses"] if reader.trailer else [[-1, -1]]
-            confirmed_by = reader.header["confirmation"]
+            confirmed_by = reader.header["confirm"]
         log = read_log(folder / f"{hook.value}.log")
         history = read_history(capture, use_snapshots=False)
         comparison = compare(log.processes(), history)
