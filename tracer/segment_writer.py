@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tracer.capture_file import CaptureFile
-from tracer.capture_format import CHUNK_BYTES, EVENTS, JSON_TYPES, TAIL, dump_json
+from tracer.capture_format import CHUNK_BYTES, DETAILS, EVENTS, JSON_TYPES, TAIL, dump_json
 from tracer.chunk_writer import Buffer, ChunkWriter, Packer
 from tracer.clock import read_clock
 from tracer.errors import CaptureError, UsageError
@@ -92,7 +92,8 @@ class SegmentWriter(RecordingWriter):
         """
         with self._lock:
             data = self._pack(chunk_type, content)
-            if chunk_type == EVENTS and self._segments[-1][1].size >= self._segment_bytes:
+            records = chunk_type in (EVENTS, DETAILS)
+            if records and self._segments[-1][1].size >= self._segment_bytes:
                 self._begin()
             self._append(data)
             self._segments[-1][0].add(chunk_type, count)

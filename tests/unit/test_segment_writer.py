@@ -114,6 +114,22 @@ def test_details_and_facts_do_not_break_the_bound(tmp_path: Path) -> None:
 # --- the snapshot at the beginning -----------------------------------------------------------
 
 
+def test_details_alone_do_not_drop_all_that_is_there(tmp_path: Path) -> None:
+    # GIVEN one segment that may become half of the bound
+    writer = open_writer(tmp_path / "x.rtrace")
+    writer.write_events(some_events(0, MIN_BYTES // 2 // 88 - 200))
+    # WHEN more than the other half comes, without an event, and a snapshot of the end in it
+    header = bytes(abi.DetailHeader(type=1, args_len=4048))
+    for number in range(150):
+        writer.write_details(header + os.urandom(4048), 1)
+        if number == 100:
+            writer.write_tasks("end", b"")
+    writer.close(TRAILER)
+    # THEN the end's snapshot is still there.
+    chunks, _ = read(tmp_path / "x.rtrace")
+    assert TASKS in [kind for kind, content in chunks if content.startswith(b"\1")]
+
+
 def test_a_snapshot_does_not_go_into_another_segment(tmp_path: Path) -> None:
     writer = open_writer(tmp_path / "x.rtrace")
     beginning = writer.beginning()
