@@ -18,7 +18,7 @@ ENGINES = ("auto", "core", "bcc")
 def choose_engine() -> tuple[str, str]:
     """The engine that "auto" stands for on this host, and why."""
     if not os.path.exists(BTF_PATH):
-        if not has_sysfs():
+        if not has_sysfs(BTF_PATH):
             return "core", "/sys is not mounted"
         return "bcc", "this kernel has no BTF"
     try:

@@ -78,14 +78,14 @@ def lockdown_mode() -> str | None:
         return None
 
 
-def has_sysfs() -> bool:
-    """Whether /sys is mounted: without it nobody can tell what the kernel has."""
-    return os.path.isdir("/sys/kernel")
+def has_sysfs(path: str) -> bool:
+    """Whether /sys is mounted. The path is BTF's in it, of which else nobody can tell."""
+    return os.path.isdir(os.path.dirname(os.path.dirname(path)))
 
 
 def explain_missing_btf(path: str) -> tuple[str, str]:
     """Cause and next step where the kernel's BTF is not at its path."""
-    if not has_sysfs():
+    if not has_sysfs(path):
         return "/sys is not mounted", "mount -t sysfs sysfs /sys"
     return (
         f"this kernel has no BTF ({path} is missing)",

@@ -14,6 +14,7 @@ import pytest
 from tracer import fact_finder
 from tracer.container_names import Sighting
 from tracer.fact_finder import FactFinder
+from tracer.proc_view import TICK_NS, ProcView, start_ticks
 
 
 def container_id(number: int) -> str:
@@ -43,11 +44,12 @@ class Finder:
 
     def __init__(self) -> None:
         self.facts: list[dict[str, Any]] = []
-        self.finder = FactFinder(self.facts.append)
+        self.finder = FactFinder(self.facts.append, ProcView(list))
 
     def see(self, number: int, bundle: str | None = None) -> None:
         """A process (here: this one) tells of a container."""
-        sighting = Sighting(container_id(number), tgid=os.getpid(), bundle=bundle)
+        start_ns = start_ticks(Path("/proc/self/stat").read_bytes()) * TICK_NS
+        sighting = Sighting(container_id(number), os.getpid(), start_ns, bundle=bundle)
         self.finder.look_at_container(sighting)
 
     def settle(self) -> None:
