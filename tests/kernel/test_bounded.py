@@ -358,10 +358,12 @@ def test_a_disk_without_room_to_join(tmp_path: Path) -> None:
         '"$2" record -o "$1/x.rtrace" --max-size 1MiB -- "$3" -c "$4" "$1" || status=$?; '
         'ls -A "$1"; cp -r "$1/x.rtrace.segments" "$5"; exit $status'
     )
+    # Slow enough that what is not written yet when it ends does not exceed the bound.
     program = (
-        "import glob, os, subprocess, sys\n"
-        "while sum(map(os.path.getsize, glob.glob(sys.argv[1] + '/*/0*'))) < 850000:\n"
-        "    subprocess.run(['true', os.urandom(4000).replace(b'\\0', b'x')])"
+        "import glob, os, subprocess, sys, time\n"
+        "while sum(map(os.path.getsize, glob.glob(sys.argv[1] + '/*/0*'))) < 700000:\n"
+        "    subprocess.run(['true', os.urandom(4000).replace(b'\\0', b'x')])\n"
+        "    time.sleep(0.01)"
     )
     namespace = ["unshare", "--mount", "sh", "-euc", script, "sh"]
     # WHEN it ends
