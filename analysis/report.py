@@ -5,24 +5,20 @@ Every other format is made of it. It holds plain dicts, lists, strings, ints, bo
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from analysis import recording
-from analysis.clocks import Clocks
 from analysis.columns import rows_of
 from analysis.containers import exec_process
 from analysis.marks import find_triggers, host_marks
 from analysis.model import Capture
+from analysis.references import Json, References
 from analysis.runs import PHASES, Call, Container, Run
-from analysis.scene import End, Scene
+from analysis.scene import Scene
 from analysis.selection import Window, find_container, is_in_window
-from analysis.signals import name_of
 from analysis.timeline import Entry, container_timeline
 
 SCHEMA = 1
-Json = dict[str, Any]
 
 _PROCESS_COLUMNS = (
     "tgid",
@@ -104,64 +100,15 @@ def build_report(
     }
 
 
-class _Builder:
+class _Builder(References):
     def __init__(self, capture: Capture) -> None:
-        self._capture, self._scene = capture, capture.scene
-        self._refs: dict[int, Json] = {}
-        self._boot_ns = capture.table.started_ns
-        self.clocks = Clocks(capture.table)
-        self.triggers = find_triggers(self._scene)
-
-    # --- references ----------------------------------------------------------------------------
-
-    def ref(self, pos: int | None) -> Json | None:
-        """A process by reference; None if not known."""
-        if pos is None or pos < 0:
-            return None
-        found = self._refs.get(pos)
-        if found is None:
-            scene = self._scene
-            found = self._refs[pos] = {
-                "id": scene.ids[pos],
-                "tgid": int(scene.tgid[pos]),
-                "start_ns": int(scene.start_ns[pos]),
-                "comm": scene.comm[pos],
-                "name": scene.name(pos),
-                "role": scene.roles[pos],
-                "container": scene.membership.of(pos),
-            }
-        return found
-
-    def end(self, end: End | None) -> Json | None:
-        if end is None:
-            return None
-        cause = None
-        if end.by is not None or end.oom:
-            kind = "oom" if end.oom else end.by.kind if end.by is not None else None
-            sender = end.by.sender if end.by is not None else None
-            cause = {
-                "kind": kind,
-                "ts_ns": end.by.ts_ns if end.by is not None else None,
-                # The task in whose context a kernel-made signal arose did not send it.
-                "sender": self.ref(sender) if kind == "process" else None,
-                "context": self.ref(sender) if kind != "process" else None,
-            }
-        return {
-            "how": end.how,
-            "ts_ns": end.ts_ns,
-            "exit_status": end.status,
-            "exit_signal": end.signal,
-            "signal_name": None if end.signal is None else name_of(end.signal),
-            "core": end.core,
-            "oom": end.oom,
-            "cause": cause,
-            "text": self._scene.end_text(end),
-        }
+        super().__init__(capture)
+        self.triggers = find_triggers(self.scene)
 
     # --- reparents -----------------------------------------------------------------------------
 
     def reparents(self, chosen: list[Container] | None, window: Window) -> list[Json]:
-        scene = self._scene
+        scene = self.scene
         frame = scene.reparents
         names = ("ts_ns", "until_ns", "from_tid", "to_tid", "reason", "certainty", "evidence")
         child, old, new = scene.adoptions
@@ -191,7 +138,7 @@ class _Builder:
         found = self.ref(pos)
         if found is None or not found["role"].startswith("container-"):
             return found
-        then = self._scene.role_at(pos, ts_ns)
+        then = self.scene.role_at(pos, ts_ns)
         return found if then == found["role"] else {**found, "role_then": then}
 
     # --- containers ----------------------------------------------------------------------------
@@ -232,19 +179,19 @@ class _Builder:
     def _began(self, run: Run) -> str:
         if run.before:
             return "before"
-        lost = run.init is not None and self._scene.born_ns(run.init) is None
+        lost = run.init is not None and self.scene.born_ns(run.init) is None
         return "not-seen" if lost else "recorded"
 
     def _call(self, call: Call) -> Json:
-        process = exec_process(self._scene, call) if call.verb == "exec" else None
+        process = exec_process(self.scene, call) if call.verb == "exec" else None
         return {
             "verb": call.verb,
             "argument": call.argument,
             "ts_ns": call.ts_ns if call.ts_ns >= 0 else None,
             "process": self.ref(call.pos),
-            "end": self.end(self._scene.end_of(call.pos)),
+            "end": self.end(self.scene.end_of(call.pos)),
             "exec_process": self.ref(process),
-            "exec_end": None if process is None else self.end(self._scene.end_of(process)),
+            "exec_end": None if process is None else self.end(self.scene.end_of(process)),
         }
 
     def marks(self) -> list[Entry]:
@@ -252,21 +199,7 @@ class _Builder:
         return host_marks(self.triggers, self.clocks)
 
     def entry(self, container: str | None, entry: Entry) -> Json:
-        return {
-            "ts_ns": entry.ts_ns,
-            "rel_ns": entry.ts_ns - self._boot_ns,
-            "utc": self.clocks.utc(entry.ts_ns),
-            "container": container,
-            "kind": entry.kind,
-            "text": entry.text,
-            "certainty": entry.certainty,
-            "processes": [self._scene.ids[pos] for pos in entry.processes],
-            "evidence": [
-                {"event": e.event, "ts_ns": e.ts_ns, "id": self._scene.ids[e.pos]}
-                for e in entry.evidence
-                if e.pos >= 0
-            ],
-        }
+        return {"container": container, **self.step(entry)}
 
     # --- processes -----------------------------------------------------------------------------
 
@@ -279,8 +212,8 @@ class _Builder:
     ) -> list[Json]:
         """Processes that lived in the window (and belong to the containers), and all that the
         rest of the report refers to."""
-        scene = self._scene
-        frame = self._capture.processes
+        scene = self.scene
+        frame = self.capture.processes
         keep = np.ones(len(frame), bool)
         if chosen is not None:
             keep[:] = False
@@ -292,7 +225,7 @@ class _Builder:
         positions = dict(zip(scene.ids.tolist(), range(len(frame)), strict=True))
         for entry in timeline:
             keep[[positions[id_] for id_ in entry["processes"]]] = True
-        keep[list(self._refs)] = True
+        keep[self.named] = True
         rows = np.flatnonzero(keep)
         part = frame.iloc[rows]
         result = []
@@ -311,7 +244,7 @@ class _Builder:
 
     def _parents(self) -> list[Json]:
         names = ("parent", "from_ns", "until_ns", "how", "certainty")
-        rows = rows_of(self._scene.parents, names)
+        rows = rows_of(self.scene.parents, names)
         return [dict(zip(names, row, strict=True)) for row in rows]
 
 

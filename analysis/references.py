@@ -1,0 +1,102 @@
+"""Processes, ends, moments and evidence as JSON: the parts that every document of the desk shares.
+
+docs/report-json.md describes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from analysis.clocks import Clocks
+from analysis.model import Capture
+from analysis.scene import End
+from analysis.signals import name_of
+from analysis.timeline import Entry, Evidence
+
+Json = dict[str, Any]
+
+
+class References:
+    """Builds references, and remembers which processes were named.
+
+    Attributes:
+        boot_ns: boot time from which the relative times count.
+        clocks: what the wall clock showed when.
+        named: positions of the processes that were referred to.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture, self.scene = capture, capture.scene
+        self.boot_ns = capture.table.started_ns
+        self.clocks = Clocks(capture.table)
+        self._refs: dict[int, Json] = {}
+
+    @property
+    def named(self) -> list[int]:
+        return list(self._refs)
+
+    def ref(self, pos: int | None) -> Json | None:
+        """A process by reference; None if not known."""
+        if pos is None or pos < 0:
+            return None
+        found = self._refs.get(pos)
+        if found is None:
+            scene = self.scene
+            found = self._refs[pos] = {
+                "id": scene.ids[pos],
+                "tgid": int(scene.tgid[pos]),
+                "start_ns": int(scene.start_ns[pos]),
+                "comm": scene.comm[pos],
+                "name": scene.name(pos),
+                "role": scene.roles[pos],
+                "container": scene.membership.of(pos),
+            }
+        return found
+
+    def end(self, end: End | None) -> Json | None:
+        """How a process ended, None if there is no process."""
+        if end is None:
+            return None
+        cause = None
+        if end.by is not None or end.oom:
+            kind = "oom" if end.oom else end.by.kind if end.by is not None else None
+            sender = end.by.sender if end.by is not None else None
+            cause = {
+                "kind": kind,
+                "ts_ns": end.by.ts_ns if end.by is not None else None,
+                # The task in whose context a kernel-made signal arose did not send it.
+                "sender": self.ref(sender) if kind == "process" else None,
+                "context": self.ref(sender) if kind != "process" else None,
+            }
+        return {
+            "how": end.how,
+            "ts_ns": end.ts_ns,
+            "exit_status": end.status,
+            "exit_signal": end.signal,
+            "signal_name": None if end.signal is None else name_of(end.signal),
+            "core": end.core,
+            "oom": end.oom,
+            "cause": cause,
+            "text": self.scene.end_text(end),
+        }
+
+    def step(self, entry: Entry) -> Json:
+        """A step of a story: what, when, who, and the events that it rests on."""
+        return {
+            "ts_ns": entry.ts_ns,
+            "rel_ns": entry.ts_ns - self.boot_ns,
+            "utc": self.clocks.utc(entry.ts_ns),
+            "kind": entry.kind,
+            "text": entry.text,
+            "certainty": entry.certainty,
+            "processes": [self.scene.ids[pos] for pos in entry.processes],
+            "evidence": self.evidence(entry.evidence),
+        }
+
+    def evidence(self, found: Iterable[Evidence]) -> list[Json]:
+        return [
+            {"event": e.event, "ts_ns": e.ts_ns, "id": self.scene.ids[e.pos]}
+            for e in found
+            if e.pos >= 0
+        ]
