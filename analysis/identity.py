@@ -90,7 +90,11 @@ def _columns(table: Table) -> dict[tuple[Type | str, str], tuple[Array, Array]]:
     result: dict[tuple[Type | str, str], tuple[Array, Array]] = {}
     for event_type in Type:
         rows = table.of(event_type)
-        result[event_type, "subject"] = (rows["tgid"], rows["start_ns"])
+        tgid = rows["tgid"]
+        if event_type == Type.OOM:
+            # Before 6.10 the tracepoint has the number alone: no process is called "tgid:0".
+            tgid = np.where(rows["start_ns"] == 0, 0, tgid).astype(tgid.dtype)
+        result[event_type, "subject"] = (tgid, rows["start_ns"])
         for role in REFERENCES[event_type]:
             result[event_type, role] = (rows[f"{role}_tgid"], rows[f"{role}_start_ns"])
     for name, frame in (("tasks", tasks), ("details", details), ("procs", procs)):

@@ -185,5 +185,6 @@ def _stub(table: Table, who: Identities) -> Bools:
     for source in (*Type, "tasks", "procs"):
         # A signal's or a stub's subject may be a process outside the filter.
         if source not in (Type.STUB, Type.SIGNAL):
-            result[who.of(source)] = False
+            codes = who.of(source)
+            result[codes[codes >= 0]] = False
     return result

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.columns import int64
 from analysis.identity import identify
 from analysis.membership import Membership, find_membership
 from analysis.programs import Programs, find_programs
@@ -253,8 +254,26 @@ class Scene:
         return frozenset(identify(self.table).of("tasks")[rows].tolist() if len(tasks) else ())
 
     @cached_property
-    def _oom(self) -> frozenset[int]:
-        return frozenset(identify(self.table).of(Type.OOM).tolist())
+    def oom_ns(self) -> dict[int, int]:
+        """When the kernel chose a process as an OOM victim, by position.
+
+        Before Linux 6.10 mark_victim gives the number alone: it was of the process that had it.
+        """
+        rows, who = self.table.of(Type.OOM), identify(self.table).of(Type.OOM)
+        found: dict[int, int] = {}
+        for i, ts_ns in enumerate(int64(rows["ts_ns"]).tolist()):
+            pos = int(who[i])
+            if rows["start_ns"][i] == 0:
+                pos = self.holder_of(int(rows["tgid"][i]), ts_ns)
+            if pos >= 0:
+                found.setdefault(pos, ts_ns)
+        return found
+
+    def holder_of(self, tgid: int, ts_ns: int) -> int:
+        """Process that had a number at a time; -1 if none is known."""
+        held = np.flatnonzero((self.tgid == tgid) & (self.start_ns <= ts_ns))
+        held = held[(self.exit_ns[held] < 0) | (self.exit_ns[held] >= ts_ns)]
+        return int(held[np.argmax(self.start_ns[held])]) if len(held) else -1
 
     def end_of(self, pos: int) -> End:
         """How a process ended."""
@@ -267,7 +286,7 @@ class Scene:
         if not number:
             return End("exited", ts_ns, status=code >> 8 & 0xFF)
         by = self.signals.fatal(pos, number, ts_ns if ts_ns is not None else 2**63 - 1)
-        oom = number == SIGKILL and pos in self._oom
+        oom = number == SIGKILL and pos in self.oom_ns
         return End("killed", ts_ns, signal=number, core=bool(code & 0x80), by=by, oom=oom)
 
     def end_text(self, end: End) -> str:

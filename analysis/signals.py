@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from analysis.columns import int64
 from analysis.identity import identify
 from analysis.table import Table
 from tracer.abi import Type
@@ -24,6 +25,7 @@ class Signal:
         target, sender: positions in the processes frame; -1 not known. The sender is only the
             task in whose context the kernel made the signal unless ``kind`` is "process".
         kind: as `tracer.signal_kind` names it.
+        sender_tid: thread of the sender.
         delivered: False: ignored, already pending, or lost.
     """
 
@@ -33,6 +35,7 @@ class Signal:
     signal: int
     kind: str
     delivered: bool
+    sender_tid: int = 0
 
 
 def name_of(number: int) -> str:
@@ -51,6 +54,7 @@ class Signals:
         who = identify(table)
         self._sender = who.of(Type.SIGNAL, "sender")
         target = who.of(Type.SIGNAL)
+        self._times, self._targets = int64(self._rows["ts_ns"]), target
         self._order: npt.NDArray[np.int64] = np.argsort(target, kind="stable").astype(np.int64)
         self._target = target[self._order]
 
@@ -58,6 +62,12 @@ class Signals:
         """Signals to a process, in order."""
         begin, end = np.searchsorted(self._target, [pos, pos + 1]).tolist()
         return [self._signal(row, pos) for row in self._order[begin:end].tolist()]
+
+    def made_by(self, sender: int, since_ns: int, until_ns: int) -> list[Signal]:
+        """Signals made in the context of a process in a stretch of time, in order."""
+        begin, end = np.searchsorted(self._times, [since_ns, until_ns + 1]).tolist()
+        rows = begin + np.flatnonzero(self._sender[begin:end] == sender)
+        return [self._signal(row, int(self._targets[row])) for row in rows.tolist()]
 
     def _signal(self, row: int, target: int) -> Signal:
         found = self._rows[row]
@@ -69,6 +79,7 @@ class Signals:
             signal=int(found["signal"]),
             kind=kind,
             delivered=int(found["result"]) == 0,
+            sender_tid=int(found["sender_tid"]),
         )
 
     def fatal(self, pos: int, number: int, exit_ns: int) -> Signal | None:

@@ -10,7 +10,7 @@ from analysis.model import Capture, open_capture
 from analysis.timeline import TOLD, Entry, container_timeline
 from tests import lives
 from tests.lives import CID, Host
-from tracer.abi import Hook, Reason, Type
+from tracer.abi import Hook, Origin, Reason, Type
 
 
 def told(h: Host, tmp_path: Path) -> tuple[Capture, list[Entry]]:
@@ -232,3 +232,22 @@ def test_threads_that_end_before_their_process_do_not_hide_the_adoption(tmp_path
     found = texts(h, tmp_path)
     assert "runc exited 0; containerd-shim adopted sh: nearest subreaper, confirmed" in found
     assert not any("another thread" in text for text in found)
+
+
+def test_an_oom_victim_known_by_its_number_alone(tmp_path: Path) -> None:
+    """GIVEN mark_victim as before Linux 6.10, and a number that was used before THEN the process
+    that had the number then is the victim, and no other comes of it."""
+    h = lives.host()
+    s = h.stream
+    before = s.fork(h.shell, tgid=5000)
+    s.signal(before, 9, h.shell)
+    s.die(before, signal=9)
+    victim = s.fork(h.shell, tgid=5000)
+    s.oom(victim, start_ns=0)
+    s.signal(victim, 9, victim, origin=Origin.PRIV, si_code=128)
+    s.die(victim, signal=9)
+    scene = open_capture(s.write(tmp_path / "x.rtrace")).scene
+    ends = {scene.ids[p]: scene.end_of(p) for p in range(len(scene.ids))}
+    assert ends[victim.id].oom
+    assert not ends[before.id].oom
+    assert "5000:0" not in ends
