@@ -45,7 +45,7 @@ def _owner(scene: Scene, pos: int, containers: list[Container]) -> Container | N
     begun, ended = scene.exec_ns(pos) or 0, int(scene.exit_ns[pos])
     found = []
     for container in containers:
-        if not _names(scene, pos, container):
+        if not names_container(scene, pos, container):
             continue
         first = container.first_ns
         over = container.over_ns
@@ -57,7 +57,8 @@ def _owner(scene: Scene, pos: int, containers: list[Container]) -> Container | N
     return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
-def _names(scene: Scene, pos: int, container: Container) -> bool:
+def names_container(scene: Scene, pos: int, container: Container) -> bool:
+    """A client's command line has the name or the id of a container."""
     program = scene.program(pos)
     if program.name is not None:
         return program.name == container.name

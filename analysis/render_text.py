@@ -10,7 +10,18 @@ from typing import Any
 
 from analysis.render_head import render_head
 from analysis.text_layout import span, table_row
-from analysis.text_page import BOLD, DIM, GREEN, INDENT, RED, YELLOW, Page
+from analysis.text_page import (
+    BOLD,
+    CLOCK,
+    DIM,
+    GREEN,
+    INDENT,
+    RED,
+    WIDE,
+    YELLOW,
+    Page,
+    bounded_width,
+)
 from analysis.text_safety import command_line
 from analysis.text_safety import width as columns_of
 from analysis.timeline import CERTAINTIES, REASONS
@@ -18,14 +29,10 @@ from tracer.text import printable
 
 Json = dict[str, Any]
 
-MIN_WIDTH = 60
-MAX_WIDTH = 160  # longer lines are hard to follow
 # Reparents that are listed one by one; a storm beyond that is counted unless all are asked for.
 LISTED = 400
 # Adoptions between processes of one container that its timeline tells, likewise.
 TOLD = 100
-_WIDE = 100
-_CLOCK = len("12:34:56.789  ")
 
 
 def render_text(report: Json, *, width: int, color: bool, full: bool = False) -> str:
@@ -37,7 +44,7 @@ def render_text(report: Json, *, width: int, color: bool, full: bool = False) ->
         color: with terminal colours.
         full: list every reparent, however many there are.
     """
-    return _Text(report, min(max(width, MIN_WIDTH), MAX_WIDTH), color, full).render()
+    return _Text(report, bounded_width(width), color, full).render()
 
 
 class _Text:
@@ -74,7 +81,7 @@ class _Text:
         entries = self._entries_of(container["id"])
         head = f"{INDENT}{'seconds':<{self.time}}"
         if self._clock:
-            head = f"{head}{'UTC':<{_CLOCK}}what happened"
+            head = f"{head}{'UTC':<{CLOCK}}what happened"
         elif entries and entries[0]["utc"]:
             head = f"{head}what happened (the first at {entries[0]['utc'][11:23]} UTC)"
         self.page.put(head, DIM)
@@ -99,7 +106,7 @@ class _Text:
     @property
     def _clock(self) -> bool:
         """There is room for wall-clock times."""
-        return self.page.width >= _WIDE
+        return self.page.width >= WIDE
 
     def _describe(self, container: Json) -> str:
         name = printable(container["name"]) if container["name"] else "(name not known)"
@@ -114,26 +121,26 @@ class _Text:
         if run["client"]:
             sure = "" if run["client_named_it"] else "  (the only such command then)"
             words = self._command(run["client"]["id"])
-            self.page.field("client", f"{_ref(run['client'])}{words}{sure}")
+            self.page.field("client", f"{ref_text(run['client'])}{words}{sure}")
         if run["daemon"]:
-            self.page.field("daemon", _ref(run["daemon"]))
+            self.page.field("daemon", ref_text(run["daemon"]))
         if run["manager"] and run["manager"] != run["daemon"]:
             managed = run["manager"]["role"] == "containerd-managed"
             self.page.field(
-                "runtime", _ref(run["manager"]) + (", started by dockerd" if managed else "")
+                "runtime", ref_text(run["manager"]) + (", started by dockerd" if managed else "")
             )
         if run["shim"]:
             kind = {"shim-v1": ", v1", "shim-v2": ", v2"}.get(run["shim"]["role"], "")
             name = "monitor" if run["shim"]["role"] == "conmon" else "shim"
             end = run["shim_end"]
-            self.page.field(name, f"{_ref(run['shim'])}{kind}: {_end(end)}", *_end_color(end))
+            self.page.field(name, f"{ref_text(run['shim'])}{kind}: {_end(end)}", *_end_color(end))
         else:
             self.page.field("shim", "not known")
         if run["calls"]:
             tool = run["calls"][0]["process"]["role"]
             self.page.field(tool, ", ".join(_calls(run["calls"])))
         if run["init"]:
-            text = f"{_ref(run['init'])}: {self._older(run)}{_end(run['end'])}"
+            text = f"{ref_text(run['init'])}: {self._older(run)}{_end(run['end'])}"
             self.page.field("process 1", text, *_end_color(run["end"]))
         else:
             self.page.field("process 1", "not known")
@@ -167,7 +174,7 @@ class _Text:
             codes = (GREEN,)
         time = f"{self.page.since(entry['ts_ns']):<{self.time}}"
         if self._clock:
-            time = f"{time}{(entry['utc'] or '')[11:23]:<{_CLOCK}}"
+            time = f"{time}{(entry['utc'] or '')[11:23]:<{CLOCK}}"
         self.page.put(text, *codes, first=INDENT + time, dim=True)
 
     def _idle(self, containers: list[Json]) -> None:
@@ -183,9 +190,9 @@ class _Text:
                     rest=INDENT * 2,
                 )
                 continue
-            parts = [f"process 1 {_ref(container['init'])} {_end(container['end'])}"]
+            parts = [f"process 1 {ref_text(container['init'])} {_end(container['end'])}"]
             if container["shim"]:
-                parts.append(f"shim {_ref(container['shim'])} {_end(container['shim_end'])}")
+                parts.append(f"shim {ref_text(container['shim'])} {_end(container['shim_end'])}")
             self.page.put(
                 f"{self._describe(container)}: {'; '.join(parts)}", first=INDENT, rest=INDENT * 2
             )
@@ -255,18 +262,19 @@ class _Text:
 
     def _reparent_cells(self, group: list[Json]) -> tuple[str, ...]:
         row = group[0]
-        to, rule = _ref(row["to"]), f"{row['reason']}, {row['certainty']}"
+        to, rule = ref_text(row["to"]), f"{row['reason']}, {row['certainty']}"
         if row["reason"] == "thread":
             to = f"same, {_threads(group)}"
             group = group[:1]
         children = _refs([r["child"] for r in group])
-        return (self.page.since(row["ts_ns"]), children, _ref(row["from"]), to, rule)
+        return (self.page.since(row["ts_ns"]), children, ref_text(row["from"]), to, rule)
 
 
 # --- small things ------------------------------------------------------------------------------
 
 
-def _ref(ref: Json | None) -> str:
+def ref_text(ref: Json | None) -> str:
+    """A reference to a process as "comm (tgid)", harmless to print."""
     if ref is None:
         return "not known"
     return f"{printable(ref['name']) or '?'} ({ref['tgid']})"

@@ -33,13 +33,12 @@ def find_container(containers: list[Container], wanted: str) -> Container:
     Raises:
         CaptureError: none or several; its line names the close ones, or all that match.
     """
-    exact = [c for c in containers if wanted in (c.name, c.id)]
-    found = exact or [c for c in containers if wanted and c.id.startswith(wanted)]
+    found = match_containers(containers, wanted)
     shown = printable(wanted)
     if len(found) == 1:
         return found[0]
     if found:
-        listed = ", ".join(_label(c) for c in found[:10])
+        listed = ", ".join(container_label(c) for c in found[:10])
         more = f" and {len(found) - 10} more" if len(found) > 10 else ""
         raise CaptureError(
             f"cannot choose a container by '{shown}'",
@@ -53,17 +52,23 @@ def find_container(containers: list[Container], wanted: str) -> Container:
     # By name, id and short id: whichever the user mistyped.
     words = {key: c for c in containers for key in (c.id, c.id[:12], c.name) if key}
     close = difflib.get_close_matches(wanted, list(words), n=5, cutoff=0.6)
-    labels = list(dict.fromkeys(_label(words[key]) for key in close))
+    labels = list(dict.fromkeys(container_label(words[key]) for key in close))
     if labels:
         step = f"did you mean {' or '.join(labels)}?"
     else:
-        listed = ", ".join(_label(c) for c in containers[:5])
+        listed = ", ".join(container_label(c) for c in containers[:5])
         more = f" and {len(containers) - 5} more" if len(containers) > 5 else ""
         step = f"there are {listed}{more}" if len(containers) > 1 else f"there is {listed}"
     raise CaptureError(f"no container '{shown}'", "no name or id in the capture fits it", step)
 
 
-def _label(container: Container) -> str:
+def match_containers(containers: list[Container], wanted: str) -> list[Container]:
+    """Containers with this name or id; if there are none, those whose id begins so."""
+    exact = [c for c in containers if wanted in (c.name, c.id)]
+    return exact or [c for c in containers if wanted and c.id.startswith(wanted)]
+
+
+def container_label(container: Container) -> str:
     short = printable(container.id[:12])
     return f"{printable(container.name)} ({short})" if container.name else short
 

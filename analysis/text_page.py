@@ -8,6 +8,16 @@ from analysis.text_safety import width as columns_of
 INDENT = "  "
 BOLD, DIM, RED, YELLOW, GREEN = "1", "2", "31", "33", "32"
 
+MIN_WIDTH = 60
+MAX_WIDTH = 160  # longer lines are hard to follow
+WIDE = 100  # from here on there is room for wall-clock times
+CLOCK = len("12:34:56.789  ")
+
+
+def bounded_width(width: int) -> int:
+    """Columns to use of a terminal's: neither too few to be read nor too many."""
+    return min(max(width, MIN_WIDTH), MAX_WIDTH)
+
 
 class Page:
     """Lines in the making.

@@ -15,6 +15,7 @@ from tracer.cli.install_service import install_service
 from tracer.cli.record import record
 from tracer.cli.report import report
 from tracer.cli.snapshot import snapshot
+from tracer.cli.why import why
 from tracer.errors import RtraceError
 from tracer.text import printable
 
@@ -27,10 +28,11 @@ def rtrace() -> None:
     \b
     sudo rtrace record                   record this host until Ctrl-C
     rtrace report CAPTURE                what happened, on any machine
+    rtrace why CAPTURE TARGET            why a container or a process ended
     """
 
 
-for command in (record, snapshot, report, dump, doctor, install_service):
+for command in (record, snapshot, report, why, dump, doctor, install_service):
     rtrace.add_command(command)
 
 

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 from tracer.errors import RtraceError
+
+_PIPE_WIDTH = 100
+
+
+def text_shape(*, to_file: bool) -> tuple[int, bool]:
+    """Columns and whether to use colours: those of the terminal, if that is where text goes."""
+    on_terminal = not to_file and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if on_terminal else _PIPE_WIDTH
+    return width, on_terminal and not os.environ.get("NO_COLOR")
 
 
 def write_output(text: str, path: str | None, force: bool) -> None:

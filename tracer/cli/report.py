@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sys
 
 import click
 
-from tracer.cli.output import write_output
+from tracer.cli.output import text_shape, write_output
 from tracer.units import duration_option
-
-_PIPE_WIDTH = 100
 
 
 @click.command()
@@ -64,9 +59,7 @@ def report(
     if format_ == "json":
         text = json.dumps(built, indent=1, ensure_ascii=True) + "\n"
     else:
-        on_terminal = output is None and sys.stdout.isatty()
-        width = shutil.get_terminal_size().columns if on_terminal else _PIPE_WIDTH
-        color = on_terminal and not os.environ.get("NO_COLOR")
+        width, color = text_shape(to_file=output is not None)
         text = render_text(built, width=width, color=color, full=full)
     write_output(text, output, force)
 

@@ -1,0 +1,1 @@
+"""Why a process or a container ended: the chain of causes, each step with its evidence."""

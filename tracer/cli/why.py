@@ -1,0 +1,43 @@
+"""`rtrace why`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from tracer.cli.output import text_shape, write_output
+
+
+@click.command()
+@click.argument("capture")
+@click.argument("target")
+@click.option(
+    "--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option("-o", "--output", metavar="PATH", help="Write there and not to stdout.")
+@click.option("--force", is_flag=True, help="Replace PATH if it exists.")
+@click.option("--all", "full", is_flag=True, help="List everybody who died or lived on.")
+def why(
+    capture: str, target: str, format_: str, output: str | None, force: bool, full: bool
+) -> None:
+    """Tell why a container or a process ended, as a chain of causes with evidence.
+
+    TARGET is a container's name, id or the beginning of its id; a pid of the host, or
+    "tgid:start_ns" as reports give it; or a daemon's name.
+
+    \b
+    rtrace why incident.rtrace web
+    rtrace why incident.rtrace 4711 --format json
+    """
+    from analysis.model import open_capture
+    from analysis.render_why import render_why
+    from analysis.why.answer import build_why
+
+    built = build_why(open_capture(capture), target)
+    if format_ == "json":
+        text = json.dumps(built, indent=1, ensure_ascii=True) + "\n"
+    else:
+        width, color = text_shape(to_file=output is not None)
+        text = render_why(built, width=width, color=color, full=full)
+    write_output(text, output, force)
