@@ -124,7 +124,6 @@ def _tell_runtime(story: Story, pos: int, exit_ns: int) -> None:
     if pos not in story.inits:
         return
     container, run = story.inits[pos]
-    told = {p for entry in story.entries for p in entry.processes}
     deletes = [c for c in run.calls if c.verb == "delete" and c.ts_ns > exit_ns]
     for call in deletes[:3]:
         end = scene.end_of(call.pos)
@@ -142,7 +141,7 @@ def _tell_runtime(story: Story, pos: int, exit_ns: int) -> None:
         delay = story.delay(exit_ns, gone.ts_ns)
         text = f"{story.name(shim)} {scene.end_text(gone)}, {delay} after process 1 of {name}"
         story.add(gone.ts_ns, "after", text, [shim], [Evidence("EXIT", gone.ts_ns, shim)], rank=4)
-    elif gone.ts_ns is None and shim not in told and not deletes:
+    elif gone.ts_ns is None and not deletes:
         left = scene.table.last_ns - exit_ns
         if left > _NOTICED_NS and gone.how == "running":
             delay = story.delay(exit_ns, scene.table.last_ns)

@@ -160,7 +160,7 @@ def _lead(story: Story, target: Target, container: Container) -> str:
 
 def _sentence(text: str) -> str:
     """With a full stop, and a capital where the first word is one of ours, not a name."""
-    ours = ("its ", "how ", "it ", "systemd had", "nobody")
+    ours = ("its ", "how ", "it ")
     if text.startswith(ours):
         text = text[0].upper() + text[1:]
     return text if text.endswith(".") else f"{text}."
