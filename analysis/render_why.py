@@ -45,6 +45,7 @@ class _Text:
         self.time = max(map(len, times), default=9) + 2
 
     def render(self) -> str:
+        self._warnings()
         answer = self.why["answer"]
         codes = (BOLD,) if answer["certainty"] != "unknown" else (BOLD, RED)
         self.page.put(printable(answer["text"]), *codes)
@@ -61,6 +62,19 @@ class _Text:
         return (_COLORS[certainty],) if certainty in _COLORS else ()
 
     # --- parts ---------------------------------------------------------------------------------
+
+    def _warnings(self) -> None:
+        """What the reader must know before believing the answer."""
+        capture, losses = self.why["capture"], self.why["losses"]
+        if capture["damage"] or not capture["complete"]:
+            what = printable(capture["damage"] or "the capture has no trailer")
+            self.page.put(f"CUT: {what}. What came later is not in it.", BOLD, RED)
+        if losses["events"]:
+            count = f"{losses['events']:,} event{'' if losses['events'] == 1 else 's'}"
+            touch = "see the end" if losses["touch"] else "nothing that touches this"
+            self.page.put(f"LOST while recording: {count}, {touch}", BOLD, RED)
+        if self.page.lines:
+            self.page.lines.append("")
 
     def _runs(self) -> None:
         """Other runs of the container: each has an end of its own."""
@@ -130,12 +144,8 @@ class _Text:
         return f"{text}: {printable(person['end']['text'])}"
 
     def _missing(self) -> None:
-        capture = self.why["capture"]
         if not self.why["missing"]:
             return
         self.page.title("WHAT THE CAPTURE CANNOT TELL")
         for sentence in self.why["missing"]:
             self.page.put(printable(sentence), YELLOW, first=f"{INDENT}- ")
-        if capture["damage"]:
-            text = f"the capture is damaged: {printable(capture['damage'])}"
-            self.page.put(text, YELLOW, first=f"{INDENT}- ")

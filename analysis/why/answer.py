@@ -35,11 +35,12 @@ def build_why(capture: Capture, wanted: str) -> Json:
     pos = target.pos
     story = explain(capture, pos)
     aftermath = find_aftermath(story, pos)
-    find_gaps(story, pos)
+    lossy = find_gaps(story, pos)
     story.entries.sort(key=lambda entry: (entry.ts_ns, entry.rank))
     return {
         "schema": SCHEMA,
         "capture": _recording(capture, refs),
+        "losses": {"events": _lost(capture), "touch": lossy},
         "target": _target(refs, target),
         "answer": _answer(story, target),
         "chain": [refs.step(entry) for entry in story.entries],
@@ -60,6 +61,7 @@ def _nothing(capture: Capture, refs: References, target: Target) -> Json:
     return {
         "schema": SCHEMA,
         "capture": _recording(capture, refs),
+        "losses": {"events": _lost(capture), "touch": _lost(capture) > 0},
         "target": _target(refs, target),
         "answer": {"text": text, "certainty": UNKNOWN, "reasons": []},
         "chain": [],
@@ -87,8 +89,11 @@ def _recording(capture: Capture, refs: References) -> Json:
         "ended_ns": last_ns,
         "complete": table.complete,
         "damage": table.damage,
-        "lost_events": int(table.losses["events"].sum()),
     }
+
+
+def _lost(capture: Capture) -> int:
+    return int(capture.table.losses["events"].sum())
 
 
 def _target(refs: References, target: Target) -> Json:

@@ -14,11 +14,15 @@ _WINDOWS = 3
 _BEFORE_NS = 1_000_000_000
 
 
-def find_gaps(story: Story, pos: int) -> None:
-    """Add to what the story lacks: everything of the recording that touches its conclusion."""
+def find_gaps(story: Story, pos: int) -> bool:
+    """Add to what the story lacks: everything of the recording that touches its conclusion.
+
+    Returns:
+        events were lost that may have belonged to it.
+    """
     scene = story.scene
     header = scene.table.header
-    _find_losses(story, pos)
+    lossy = _find_losses(story, pos)
     number = (header.get("segment") or {}) if isinstance(header.get("segment"), dict) else {}
     if as_int(number.get("number")) > 1:
         story.lacks(
@@ -42,6 +46,7 @@ def find_gaps(story: Story, pos: int) -> None:
             elif not bool(scene.processes["kthread"].iat[culprit]):
                 why = ", or were lost"
             story.lacks(f"The arguments of {scene.label(culprit)} were not recorded{why}.")
+    return lossy
 
 
 def _find_older(story: Story, pos: int) -> None:
@@ -55,13 +60,13 @@ def _find_older(story: Story, pos: int) -> None:
     )
 
 
-def _find_losses(story: Story, pos: int) -> None:
-    """Windows of lost events that a missing cause or an earlier one may lie in."""
+def _find_losses(story: Story, pos: int) -> bool:
+    """Windows of lost events that a missing cause or an earlier one may lie in; any?"""
     table = story.scene.table
     found = losses.with_cut(table.losses, table.cut_ns)
     found = found[found["events"] > 0]
     if found.empty:
-        return
+        return False
     begin, end = _stretch(story, pos)
     touching = found[(found["from_ns"] <= end) & (found["to_ns"] >= begin)]
     shown = touching[touching["cpu"] >= 0]
@@ -77,6 +82,7 @@ def _find_losses(story: Story, pos: int) -> None:
         story.lacks(f"{len(shown) - _WINDOWS} more stretches with lost events touch this.")
     if bool(np.any(touching["cpu"].to_numpy() < 0)) and story.scene.exit_ns[pos] < 0:
         story.lacks("The capture is cut: what came later is not in it.")
+    return not shown.empty
 
 
 def _stretch(story: Story, pos: int) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from analysis.clients import names_container
 from analysis.roles import RUNTIME_CALLS, SHIMS
 from analysis.runs import Container, Run
+from analysis.scene import Scene
 from analysis.signals import Signal
 from analysis.timeline import Evidence
 from analysis.why import services
@@ -263,7 +264,17 @@ def _daemon_at(story: Story, run: Run, ts_ns: int) -> int | None:
         return run.daemon
     if run.shim is not None:
         found = [pos for pos in found if scene.pidns[pos] == scene.pidns[run.shim]]
+        if len(found) > 1:
+            found = [pos for pos in found if _shares_folder(scene, pos, run.shim)]
     return found[0] if len(found) == 1 else None
+
+
+def _shares_folder(scene: Scene, daemon: int, shim: int) -> bool:
+    """One of several dockerds has its containerd's socket in a folder that its arguments name."""
+    words = scene.args(shim)
+    sockets = [value for name, value in pairwise(words) if name.lstrip("-") == "address"]
+    folders = [word for word in scene.args(daemon)[1:] if len(word) > 1 and word[0] == "/"]
+    return any(socket.startswith(folder) for socket in sockets for folder in folders)
 
 
 def _ends(signal: Signal) -> bool:

@@ -920,7 +920,9 @@ def test_losses_long_before_do_not_touch_it(tmp_path: Path) -> None:
     h.stream.wait(60_000 * MS)
     kill(h, p["init"], h.shell)
     told = why(h, tmp_path)
-    assert told.why["capture"]["lost_events"] == 1
+    assert told.why["losses"] == {"events": 1, "touch": False}
+    text = render_why(told.why, width=80, color=False)
+    assert text.startswith("LOST while recording: 1 event, nothing that touches this")
     assert "lost" not in told.missing
 
 
