@@ -95,9 +95,12 @@ def _by_itself(story: Story, pos: int, end: End) -> None:
     assert end.ts_ns is not None
     assert end.status is not None
     children = _ended_children(story, pos, end.ts_ns)
-    for child in children:
-        _tell_child(story, pos, child, end.ts_ns)
     cause = _passed_on(story, children, end.status)
+    killed = [child for child in children if story.scene.end_of(child).how == "killed"]
+    followed = cause if cause is not None else killed[0] if killed else None
+    for child in children:
+        if child != followed:  # its end will be a step as a cause
+            _tell_child(story, pos, child, end.ts_ns)
     text = f"{story.name(pos)} exited {end.status}"
     number = end.status - 128
     is_signal = 0 < number <= 64
@@ -107,7 +110,6 @@ def _by_itself(story: Story, pos: int, end: End) -> None:
         story.because(f"{text}, as its child {story.name(cause)} {how}{status}", INFERRED)
         story.follow(cause)
         return
-    killed = [child for child in children if story.scene.end_of(child).how == "killed"]
     if killed:
         how = story.scene.end_text(story.scene.end_of(killed[0]))
         delay = story.delay(int(story.scene.exit_ns[killed[0]]), end.ts_ns)

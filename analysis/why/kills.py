@@ -144,8 +144,10 @@ def _parent_death(story: Story, pos: int, signal: Signal, clause: str, certainty
             f"Why thread {signal.sender_tid} ended is not recorded (threads' ends are not). A "
             "runtime with a pool of threads, Go's for one, ends them when it likes."
         )
-    else:
+    elif ended:
         text = f"{story.name(parent)} ended"
+    else:
+        text = f"{thread}, or all of it, ended"
     asked = "the parent-death signal that it had been given (PR_SET_PDEATHSIG)"
     story.add_signal(signal, f"{text}: the kernel sent {number}, {asked}, to {story.name(pos)}")
     story.because(f"{clause}, {asked}: {text}", certainty if ended is not None else INFERRED)

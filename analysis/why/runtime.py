@@ -119,8 +119,8 @@ def _recycled(
 ) -> bool:
     """The container was killed because its shim was dead already."""
     scene, shim, init = story.scene, run.shim, run.init
-    if shim is None or init is None or scene.roles[shim] not in SHIMS:
-        return False
+    if shim is None or init is None or scene.roles[shim] not in SHIMS or shim in calls:
+        return False  # what the shim itself has run does not clean up behind it
     died = int(scene.exit_ns[shim])
     if not 0 <= died <= signal.ts_ns:
         return False

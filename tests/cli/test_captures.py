@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import struct
@@ -272,3 +273,30 @@ def test_dump_shows_where_segments_begin(segments: Path, run_here: Callable[...,
     facts = [line.split()[3:] for line in lines if " fact " in line]
     assert [fact[0] for fact in facts] == ["clock", "trigger"]
     assert lines[-1].startswith("damaged   000003.rtrace: cut at byte ")
+
+
+def test_why(path: Path, run_here: Callable[..., Ended]) -> None:
+    text, data = run_here("why", path, "1000"), run_here("why", path, "1000", "--format", "json")
+
+    assert (text.status, text.stderr, data.status) == (0, "", 0)
+    assert all(line.isprintable() for line in text.stdout.split("\n"))
+    assert json.loads(data.stdout)["target"]["process"]["tgid"] == 1000
+
+
+def test_why_nothing_that_is_there(path: Path, run_here: Callable[..., Ended]) -> None:
+    ended = run_here("why", path, "no\x1bsuch")
+
+    assert_failed(ended, r"no process or container 'no\x1bsuch'")
+
+
+def test_why_of_a_cut_capture(
+    capture: bytes, tmp_path: Path, run_here: Callable[..., Ended]
+) -> None:
+    path = tmp_path / "cut.rtrace"
+    for length in range(len(capture) // 2, len(capture), 97):
+        path.write_bytes(capture[:length])
+        ended = run_here("why", path, "1000")
+        if ended.status:
+            assert_failed(ended, "")
+        else:
+            assert ended.stdout.startswith(f"CUT: cut at byte {length}")

@@ -70,6 +70,8 @@ def test_wrong_usage_is_2_with_a_command_too(tmp_path: Path) -> None:
         ["report", "a", "b"],
         ["report", "a", "--format=pdf"],
         ["report", "a", "--since=yesterday"],
+        ["why", "a"],
+        ["why", "a", "b", "--format=html"],
         ["dump"],
         ["dump", "a", "--force"],
         ["doctor", "a"],
@@ -95,7 +97,7 @@ def test_an_option_without_its_value(tmp_path: Path) -> None:
     assert "Option '--duration' requires an argument." in ended.stderr
 
 
-@pytest.mark.parametrize("command", ["record", "report", "dump", "doctor", ""])
+@pytest.mark.parametrize("command", ["record", "report", "why", "dump", "doctor", ""])
 def test_help(command: str) -> None:
     for option in ("-h", "--help"):
         ended = run_rtrace(*([command] if command else []), option)
