@@ -12,6 +12,7 @@ from analysis.columns import frame, objects
 from analysis.execs import birth_times, find_execs, find_forks, take
 from analysis.identity import Identities
 from analysis.table import Table
+from tracer.abi import Type
 
 Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
@@ -49,7 +50,7 @@ def _cgroups(table: Table, who: Identities) -> tuple[Array, Array]:
     parsed = [_proc_cgroup(raw) for raw in procs["cgroup"].tolist()]
     numbers = [number for _, number, _ in parsed if number]
     v1_number = max(set(numbers), key=numbers.count) if numbers else -1
-    seen = np.flatnonzero(who.of("procs") >= 0)
+    seen = np.flatnonzero((who.of("procs") >= 0) & ~_are_zombies(table, who))
     seen_by = who.of("procs")[seen].astype(np.int64)
     seen_ns = procs["ts_ns"].to_numpy(np.int64)[seen]
     is_exec = (details["type"] == "EXEC").to_numpy()
@@ -72,6 +73,16 @@ def _cgroups(table: Table, who: Identities) -> tuple[Array, Array]:
         last[codes] = np.arange(len(codes))
         result.append(take(values[order], last, None))
     return result[0], result[1]
+
+
+def _are_zombies(table: Table, who: Identities) -> npt.NDArray[np.bool_]:
+    """Rows of what /proc said of processes that had ended, and were not reaped: exit() takes a
+    process out of its v1 cgroups, and its v2 cgroup may be gone."""
+    procs = table.procs
+    ended = np.zeros(len(who) + 1, bool)  # the last: -1, not known
+    ended[who.of(Type.EXIT)] = True
+    empty = procs["exe"].isna().to_numpy(bool) & (procs["args"].map(len) == 0).to_numpy(bool)
+    return ended[who.of("procs")] & empty if len(procs) else np.zeros(0, bool)
 
 
 def _date_back(

@@ -75,7 +75,7 @@ def _requests(story: Story, ts_ns: int) -> list[int]:
     for row in rows.tolist():
         pos, began = int(programs.pos[row]), int(programs.from_ns[row])
         ended = int(scene.exit_ns[pos])
-        at_work = 0 <= began <= ts_ns and (ended < 0 or ended + _QUEUED_NS >= ts_ns)
+        at_work = began <= ts_ns and (ended < 0 or ended + _QUEUED_NS >= ts_ns)
         words = set(programs.args[row][1:])
         plain = base_name(programs.filename[row]) in ("shutdown", "reboot")
         if at_work and (plain or words & set(_VERBS)):

@@ -328,3 +328,21 @@ def test_the_frame_of_a_capture_without_containers(tmp_path: Path) -> None:
     capture = opened(Stream(), tmp_path)
     assert len(df_containers(capture.scene, capture.container_list)) == 0
     assert str(capture.containers["exit_ns"].dtype) == "Int64"
+
+
+def test_process_1_that_is_a_zombie_at_the_end(tmp_path: Path) -> None:
+    """GIVEN a container older than the recording, and /proc at the end, where a zombie has left its
+    cgroup THEN it is still the container's process 1."""
+    h = lives.host(start=False)
+    init = h.stream.process(
+        "sleep", h.init, exe="/bin/sleep", args=["sleep", "9"], ns_tgid=1, pidns=4026532500
+    )
+    init.cgroup = f"/docker/{CID}"
+    h.stream.snapshot("start")
+    h.stream.die(init, signal=9, reap=False)
+    init.cgroup, init.exe, init.args = "/", None, []
+    h.stream.task("end", init)
+    h.stream.proc("end", init)
+    capture = open_capture(h.stream.write(tmp_path / "x.rtrace"))
+    assert capture.processes.at[init.id, "role"] == "container-init"
+    assert capture.processes.at[init.id, "container"] == CID
