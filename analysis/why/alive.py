@@ -6,8 +6,9 @@ import numpy as np
 
 from analysis.identity import identify
 from analysis.roles import SHIMS
+from analysis.text_layout import seconds
 from analysis.timeline import Evidence, rule_text
-from analysis.why.story import UNKNOWN, Story, name_container
+from analysis.why.story import INFERRED, UNKNOWN, Story, name_container
 
 
 def explain_alive(story: Story, pos: int) -> None:
@@ -45,6 +46,11 @@ def explain_unseen(story: Story, pos: int) -> None:
     scene, table = story.scene, story.scene.table
     name = story.name(pos)
     story.because(f"how {name} ended is not in the capture", UNKNOWN)
+    gone_ns = scene.end_of(pos).gone_ns
+    if gone_ns is not None:
+        boot_ns = table.kept_from_ns
+        by = seconds(gone_ns - boot_ns, sign=True, digits=3)
+        story.because(f"it had ended by {by} s, unseen", INFERRED)
     phases = set(table.tasks["phase"].to_numpy(object).tolist())
     if bool(scene.processes["stub"].iat[pos]):
         story.lacks(f"{name} was outside of the recording's filter: only others' events name it.")

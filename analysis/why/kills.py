@@ -81,13 +81,14 @@ def _sent(story: Story, pos: int, signal: Signal, clause: str, certainty: str) -
 
 
 def _describe(story: Story, pos: int) -> None:
-    """The last clause: what the culprit ran, and where it came from."""
+    """The last clauses: what the culprit ran, where it came from, and who brought it in."""
     words = command_of(story.scene, pos)
     text = origin_text(story.scene, pos)
     if words:
         story.because(f"{text} ran: {words}")
     else:
         story.because(f"the sender was {text}")
+    runtime.explain_exec(story, pos)
 
 
 def _unknown(story: Story, pos: int, end: End) -> None:

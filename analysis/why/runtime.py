@@ -16,7 +16,7 @@ from analysis.scene import Scene
 from analysis.signals import Signal
 from analysis.timeline import Evidence
 from analysis.why import services
-from analysis.why.lineage import command_of, origin_text, starter
+from analysis.why.lineage import command_of, lineage, origin_text, starter
 from analysis.why.story import CONFIRMED, INFERRED, Story, name_container, signal_text
 
 DAEMONS = ("dockerd", "containerd", "containerd-managed")
@@ -62,8 +62,34 @@ def explain(story: Story, pos: int, signal: Signal) -> bool:
         _daemon_ending(story, daemon, first) or _daemon_back(story, daemon, pos, first)
     ):
         return True
-    _nobody(story, container, daemon if daemon is not None else calls[-1], signal)
+    if daemon is None:
+        daemon = run.manager if run.manager is not None else calls[-1]
+    _nobody(story, container, daemon, signal)
     return True
+
+
+def explain_exec(story: Story, pos: int) -> None:
+    """A process that acted in a container was brought in by `docker exec` or its like."""
+    scene = story.scene
+    for ancestor in lineage(scene, pos, int(scene.start_ns[pos])):
+        call = ancestor.pos
+        began = scene.exec_ns(call)
+        if scene.roles[call] not in RUNTIME_CALLS or scene.program(call).verb != "exec":
+            continue
+        known = scene.membership.of(call)
+        for container in story.capture.container_list:
+            if container.id != known or began is None:
+                continue
+            client = _find_client(story, container, began, verbs=("exec",))
+            if client is not None:
+                words = command_of(scene, client)
+                text = f"{scene.label(client)} had brought it in, as it names the container"
+                story.because(f"{text} and was running then: {words}", INFERRED)
+                story.blame(client, began)
+                ran = scene.exec_ns(client)
+                text = f"{origin_text(scene, client)} ran: {words}"
+                story.add(ran, "client", text, [client], [Evidence("EXEC", ran or 0, client)])
+        return
 
 
 def explain_daemon(story: Story, daemon: int, signal: Signal) -> bool:
@@ -196,20 +222,24 @@ def _client_above(story: Story, signal: Signal) -> int | None:
     return None
 
 
-def _find_client(story: Story, container: Container, ts_ns: int) -> int | None:
-    """The client that was asking for the container's end at that time."""
+def _find_client(
+    story: Story, container: Container, ts_ns: int, verbs: tuple[str, ...] = _STOPPERS
+) -> int | None:
+    """The client that was asking for something at that time; by default the container's end."""
     scene = story.scene
-    unnamed: list[int] = []
+    unnamed: set[int] = set()
     for pos in reversed(scene.positions("docker-client", "ctr")):
         began = scene.exec_ns(pos)
         if began is None or began > ts_ns or not scene.alive_at(pos, ts_ns):
             continue
         verb = scene.program(pos).verb
-        if verb in _STOPPERS and names_container(scene, pos, container):
+        if verb in verbs and names_container(scene, pos, container):
             return pos
-        if verb in _GROUPS:
-            unnamed.append(pos)
-    return unnamed[0] if len(unnamed) == 1 else None
+        if verb in _GROUPS and verbs is _STOPPERS:
+            unnamed.add(pos)
+    # `docker compose` runs its plugin as a process of its own.
+    first = [pos for pos in unnamed if starter(scene, pos) not in unnamed]
+    return first[0] if len(first) == 1 else None
 
 
 def _tell_client(story: Story, client: int, signal: Signal, *, sure: bool) -> None:
@@ -356,6 +386,9 @@ def _nobody(story: Story, container: Container, daemon: int, signal: Signal) -> 
     scene = story.scene
     story.blame(daemon, signal.ts_ns)
     clients = "a client other than docker and ctr, one that had ended, or its own rule"
+    kubelets = [pos for pos in scene.positions("kubelet") if scene.alive_at(pos, signal.ts_ns)]
+    if kubelets:
+        clients = f"{scene.label(kubelets[0])}, which was, or {clients}"
     story.lacks(
         f"Who asked {scene.label(daemon)} to end {name_container(container)} is not recorded: "
         f"requests go through a socket, and no command that asks for it was running ({clients})."

@@ -54,6 +54,7 @@ class Story:
         self.scene: Scene = self.capture.scene
         self.inits: dict[int, tuple[Container, Run]] = {}
         self.shims: dict[int, list[tuple[Container, Run]]] = {}
+        self._names = {c.id: name_container(c) for c in self.capture.container_list}
         for container in self.capture.container_list:
             for run in container.runs:
                 if run.init is not None:
@@ -75,7 +76,10 @@ class Story:
             served = list(dict.fromkeys(name_container(c) for c, _ in self.shims[pos]))
             more = f" and {len(served) - 1} more" if len(served) > 1 else ""
             return f"shim of {served[0]}{more}"
-        return None
+        number = int(self.scene.membership.inside[pos]) if pos >= 0 else -1
+        if number < 0:
+            return None
+        return f"in {self._names[self.scene.membership.ids[number]]}"
 
     def delay(self, since_ns: int | None, until_ns: int | None) -> str:
         """Time between two moments in words; "some time" if one is not known."""

@@ -77,8 +77,22 @@ class Witness:
         client = subprocess.Popen(
             ["docker", *words], env=self.docker.environ, stdout=subprocess.DEVNULL
         )
-        assert client.wait(60) == 0
+        assert client.wait(60) in (0, 137)  # 137: `docker exec` of what dies with its container
         return client.pid
+
+    def ctr_kill(self, deed: Deed) -> int:
+        """Pid of a ctr that killed a container behind docker's back."""
+        container = next(
+            word
+            for path in Path(f"/proc/{deed.init}/cgroup").read_text().split()
+            for word in path.split("/")
+            if len(word) == 64
+        )
+        socket = str(self.docker.folder / "containerd.sock")
+        words = ["ctr", "-a", socket, "-n", "moby", "tasks", "kill", "-s", "SIGKILL", container]
+        ctr = subprocess.Popen(words, env=self.docker.environ)
+        assert ctr.wait(60) == 0
+        return ctr.pid
 
     def script(self, text: str) -> int:
         """Pid of a shell that a parent in between has started, as cron does."""
@@ -102,6 +116,12 @@ def do_everything(witness: Witness) -> None:
     docker.docker("rm", "-f", "why-restart")
     witness.run("why-victim", "sh", "-c", "sleep 61 & sleep 60; true")
     witness.act("why-victim", lambda deed: witness.script(f"kill -9 {deed.init}"))
+    witness.run("why-exec", *POLITE)
+    witness.act("why-exec", lambda _: witness.client("exec", "why-exec", "sh", "-c", "kill 1"))
+    witness.run("why-ctr", *DEAF)
+    witness.act("why-ctr", witness.ctr_kill)
+    witness.run("why-hosted", "sh", "-c", "sleep 61 & exec sleep 60", options=("--pid", "host"))
+    witness.act("why-hosted", lambda deed: witness.script(f"kill -9 {deed.init}"))
     witness.run("why-recycled", *DEAF)
     witness.act("why-recycled", lambda deed: witness.script(f"kill -9 {deed.shim}"))
 
@@ -280,6 +300,33 @@ def test_a_script_kills_process_1(tell: Tell) -> None:
     assert commands[1].endswith(f" cron 'kill -9 {deed.init}'")
     assert told.why["lineage"][2]["process"]["tgid"] == os.getpid()
     assert list(told.died.values()) == ["pid-namespace-end"] * 2
+
+
+def test_a_kill_by_docker_exec(tell: Tell) -> None:
+    told, deed = tell("why-exec")
+
+    assert told.why["target"]["end"]["exit_status"] == 0
+    assert "after it had got SIGTERM (15), sent by sh (" in told.answer
+    assert "had brought it in" in told.answer
+    assert told.culprit == deed.actor
+
+
+def test_ctr_tasks_kill(tell: Tell) -> None:
+    told, deed = tell("why-ctr")
+
+    assert (told.init, told.culprit) == (deed.init, deed.actor)
+    assert f"ctr ({deed.actor}) had asked for it" in told.answer
+
+
+def test_what_lives_on_with_the_hosts_pid_namespace(tell: Tell) -> None:
+    """The shim adopts what is left in the container, and then kills it by runc."""
+    told, deed = tell("why-hosted")
+
+    assert (told.init, told.culprit) == (deed.init, deed.actor)
+    assert told.died == {}
+    (left,) = told.why["survived"]
+    assert left["adopted_by"]["tgid"] == deed.shim
+    assert left["process"]["container"] == told.why["target"]["container"]["id"]
 
 
 def test_recycled_after_its_shim_was_killed(tell: Tell) -> None:

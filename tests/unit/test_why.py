@@ -305,6 +305,69 @@ def test_signals_that_do_not_ask_to_end(tmp_path: Path, number: int) -> None:
     assert "by itself" in why(h, tmp_path).answer
 
 
+def exec_in(h: Host, *, named: bool) -> tuple[Proc, Proc]:
+    """docker exec web kill 1, in the container; or an exec that no client asked for."""
+    command = client(h, "docker exec web kill 1" if named else "docker exec other kill 1")
+    killer = lives.run_exec(h, h.procs["shim"], CID, "kill 1")
+    kill(h, h.procs["init"], killer, 15)
+    return command, killer
+
+
+def test_a_kill_inside_by_docker_exec(tmp_path: Path) -> None:
+    h = lives.host()
+    lives.begin(h)
+    command, _ = exec_in(h, named=True)
+    told = why(h, tmp_path)
+    assert told.answer == (
+        "web ended: nginx (process 1 of web) was killed by SIGTERM, sent by kill (in web). "
+        "kill of runc exec ran: kill 1; docker had brought it in, as it names the container and "
+        "was running then: docker exec web kill 1 [inferred]."
+    )
+    assert told.lineage[0] == command.id
+
+
+def test_a_kill_inside_by_an_exec_of_nobody_known(tmp_path: Path) -> None:
+    """GIVEN a health check, which dockerd asks for by itself."""
+    h = lives.host()
+    lives.begin(h)
+    _, killer = exec_in(h, named=False)
+    told = why(h, tmp_path)
+    assert told.answer.endswith("kill of runc exec ran: kill 1.")
+    assert told.lineage[0] == killer.id
+
+
+@pytest.mark.parametrize("clients", [1, 2])
+def test_docker_compose_if_it_was_the_only_one(tmp_path: Path, clients: int) -> None:
+    h = lives.host()
+    p = lives.begin(h)
+    command = client(h, "docker compose down")
+    plugin = h.stream.fork(command)
+    path = "/usr/libexec/docker/cli-plugins/docker-compose"
+    h.stream.exec(plugin, path, [path, "compose", "down"])
+    for _ in range(clients - 1):
+        client(h, "docker compose stop")
+    runc_kill(h, p["init"])
+    h.stream.die(p["init"], signal=9)
+    told = why(h, tmp_path)
+    if clients == 1:
+        assert told.lineage[0] == command.id
+        assert "as it was running then: docker compose down [inferred]" in told.answer
+    else:
+        assert told.lineage[0] == h.dockerd.id
+
+
+def test_kubelet_is_named_as_one_that_may_have_asked(tmp_path: Path) -> None:
+    h = lives.host(managed=False)
+    kubelet = h.stream.fork(h.init)
+    h.stream.exec(kubelet, "/usr/bin/kubelet", "kubelet --config /x")
+    p = lives.begin(h)
+    runc_kill(h, p["init"])
+    h.stream.die(p["init"], signal=9)
+    told = why(h, tmp_path)
+    assert f"kubelet ({kubelet.tgid}), which was, or a client" in told.missing
+    assert kubelet.id not in told.lineage
+
+
 def test_docker_run_passes_ctrl_c_on(tmp_path: Path) -> None:
     h = lives.host()
     p = lives.begin(h)
@@ -582,9 +645,9 @@ def test_a_child_that_was_oom_killed(tmp_path: Path) -> None:
     h.stream.die(p["init"], 137)
     told = why(h, tmp_path)
     assert told.answer.startswith(
-        "web ended: nginx (process 1 of web) exited 137, as its child stress was killed by "
-        "SIGKILL, chosen by the kernel when memory ran out (OOM) (128 + 9 is how a shell reports "
-        "that) [inferred]. stress was killed by the kernel's OOM killer"
+        "web ended: nginx (process 1 of web) exited 137, as its child stress (in web) was killed "
+        "by SIGKILL, chosen by the kernel when memory ran out (OOM) (128 + 9 is how a shell "
+        "reports that) [inferred]. stress (in web) was killed by the kernel's OOM killer"
     )
 
 
@@ -675,9 +738,9 @@ def test_the_end_of_a_pid_namespace(tmp_path: Path) -> None:
     kill(h, p["init"], h.shell)
     told = why(h, tmp_path, member)
     assert told.answer == (
-        "worker was killed by SIGKILL, made by the kernel: nginx (process 1 of web) ended, and "
-        "with it its pid namespace. nginx (process 1 of web) was killed by SIGKILL, sent by bash; "
-        "bash of systemd ran: -bash."
+        "worker (in web) was killed by SIGKILL, made by the kernel: nginx (process 1 of web) "
+        "ended, and with it its pid namespace. nginx (process 1 of web) was killed by SIGKILL, "
+        "sent by bash; bash of systemd ran: -bash."
     )
     assert told.died == {p["init"].id: "pid-namespace-end"}
     assert why(h, tmp_path).died == {member.id: "pid-namespace-end"}
@@ -692,7 +755,7 @@ def test_a_member_killed_before_its_namespace_ends(tmp_path: Path) -> None:
     h.stream.die(p["init"], 0)
     told = why(h, tmp_path, member)
     assert "pid namespace" not in told.answer
-    assert "worker was killed by SIGKILL, sent by bash" in told.answer
+    assert "worker (in web) was killed by SIGKILL, sent by bash" in told.answer
 
 
 def test_cgroup_kill(tmp_path: Path) -> None:
@@ -824,8 +887,12 @@ def test_the_status_of_the_last_child(tmp_path: Path, status: int, passed: bool)
     h.stream.wait(MS)
     h.stream.die(p["init"], status)
     told = why(h, tmp_path)
-    assert ("as its child job exited 7 [inferred]" in told.answer) == passed
-    step = ("exit", "job exited 7") if passed else ("child", "job, a child of nginx, exited 7")
+    assert ("as its child job (in web) exited 7 [inferred]" in told.answer) == passed
+    step = (
+        ("exit", "job (in web) exited 7")
+        if passed
+        else ("child", "job, a child of nginx, exited 7")
+    )
     assert any(text.startswith(step[1]) for kind, text, _ in told.chain if kind == step[0])
 
 
