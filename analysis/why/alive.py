@@ -48,10 +48,9 @@ def explain_unseen(story: Story, pos: int) -> None:
     story.because(f"how {name} ended is not in the capture", UNKNOWN)
     gone_ns = scene.end_of(pos).gone_ns
     if gone_ns is not None:
-        boot_ns = table.kept_from_ns
-        by = seconds(gone_ns - boot_ns, sign=True, digits=3)
+        by = seconds(gone_ns - table.started_ns, sign=True, digits=3)
         story.because(f"it had ended by {by} s, unseen", INFERRED)
-    phases = set(table.tasks["phase"].to_numpy(object).tolist())
+    phases = {snapshot.phase for snapshot in table.snapshots}
     if bool(scene.processes["stub"].iat[pos]):
         story.lacks(f"{name} was outside of the recording's filter: only others' events name it.")
     elif not table.complete:

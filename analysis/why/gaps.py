@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis import losses
+from analysis.clocks import Clocks
 from analysis.columns import MAX, as_int
 from analysis.text_layout import seconds
 from analysis.why.story import Story
@@ -21,12 +22,7 @@ def find_gaps(story: Story, pos: int) -> bool:
     scene = story.scene
     header = scene.table.header
     lossy = _find_losses(story, pos)
-    number = (header.get("segment") or {}) if isinstance(header.get("segment"), dict) else {}
-    if as_int(number.get("number")) > 1:
-        story.lacks(
-            "The recording was bounded, and what came before "
-            f"{_since(story, _began_ns(story))} was dropped: earlier causes would be there."
-        )
+    _find_dropped(story)
     _find_older(story, pos)
     named = {p for entry in story.entries for p in entry.processes}
     stubs = scene.processes["stub"].to_numpy(bool)
@@ -47,10 +43,23 @@ def find_gaps(story: Story, pos: int) -> bool:
     return lossy
 
 
+def _find_dropped(story: Story) -> None:
+    """What a bounded recording had to drop."""
+    table = story.scene.table
+    segment = table.header.get("segment")
+    dropped = as_int(segment.get("events_before")) if isinstance(segment, dict) else 0
+    if dropped:
+        began = Clocks(table).utc(table.kept_from_ns) or _since(story, table.kept_from_ns)
+        story.lacks(
+            f"The recording was bounded: {dropped:,} events before {began} were dropped, and with "
+            "them any cause from before that."
+        )
+
+
 def _find_older(story: Story, pos: int) -> None:
     """Links of the chain that are older than the recording, where no snapshot tells of them."""
     table = story.scene.table
-    phases = set(table.tasks["phase"].to_numpy(object).tolist())
+    phases = {snapshot.phase for snapshot in table.snapshots}
     if "start" in phases or story.scene.born_ns(pos) is not None:
         return
     story.lacks(
@@ -71,10 +80,10 @@ def _find_losses(story: Story, pos: int) -> bool:
     columns = [shown[name].tolist()[:_WINDOWS] for name in ("from_ns", "to_ns", "cpu", "events")]
     for from_ns, to_ns, cpu, events in zip(*columns, strict=True):
         were = "event of CPU {} was" if events == 1 else "events of CPU {} were"
+        since = _since(story, max(from_ns, table.kept_from_ns))
         story.lacks(
-            f"{events:,} {were.format(cpu)} lost between "
-            f"{_since(story, max(from_ns, _began_ns(story)))} and {_since(story, to_ns)}: a signal "
-            "or an end that belongs here may have been there."
+            f"{events:,} {were.format(cpu)} lost between {since} and {_since(story, to_ns)}: a "
+            "signal or an end that belongs here may have been there."
         )
     if len(shown) > _WINDOWS:
         story.lacks(f"{len(shown) - _WINDOWS} more stretches with lost events touch this.")
@@ -91,10 +100,5 @@ def _stretch(story: Story, pos: int) -> tuple[int, int]:
     return max(first - _BEFORE_NS, 0) if ended >= 0 else max(first, 0), last
 
 
-def _began_ns(story: Story) -> int:
-    clock = story.scene.table.header.get("clock")
-    return as_int(clock.get("boot_ns")) if isinstance(clock, dict) else 0
-
-
 def _since(story: Story, ts_ns: int) -> str:
-    return f"{seconds(ts_ns - _began_ns(story), sign=True, digits=3)} s"
+    return f"{seconds(ts_ns - story.scene.table.started_ns, sign=True, digits=3)} s"

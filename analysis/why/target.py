@@ -124,7 +124,7 @@ def _process_target(capture: Capture, wanted: str, pos: int) -> Target:
 def _process_label(capture: Capture, pos: int) -> str:
     """ "sleep 812:73000 (from +1.200 s to +3.400 s)"."""
     scene = capture.scene
-    clock = capture.table.header["clock"]["boot_ns"]
+    clock = capture.table.started_ns
     begin, end = scene.born_ns(pos), scene.end_of(pos)
     since = "from before" if begin is None else f"from {_offset(begin, clock)}"
     until = "" if end.ts_ns is None else f" to {_offset(end.ts_ns, clock)}"
