@@ -94,7 +94,7 @@ def _by_itself(story: Story, pos: int, end: End) -> None:
     """No signal told it to. A shell passes on how its last child ended."""
     assert end.ts_ns is not None
     assert end.status is not None
-    children = _ended_children(story, pos, end.ts_ns)
+    children = [c for c in _ended_children(story, pos, end.ts_ns) if not _followed(story, c, pos)]
     cause = _passed_on(story, children, end.status)
     killed = [child for child in children if story.scene.end_of(child).how == "killed"]
     followed = cause if cause is not None else killed[0] if killed else None
@@ -123,6 +123,13 @@ def _by_itself(story: Story, pos: int, end: End) -> None:
             f"A status of 128 + {number} is how a shell reports a child that {name_of(number)} "
             "killed, and what a program may choose itself: no such child was recorded."
         )
+
+
+def _followed(story: Story, child: int, pos: int) -> bool:
+    """The child ended as this process was ending, before its last thread was gone."""
+    by = story.scene.end_of(child).by
+    made = by is not None and by.sender == pos and by.kind != "process"
+    return made or child in story.explained
 
 
 def _ended_children(story: Story, pos: int, exit_ns: int) -> list[int]:

@@ -719,6 +719,28 @@ def test_a_processes_exit_sends_the_parent_death_signal(tmp_path: Path) -> None:
     )
 
 
+def test_a_child_that_the_end_itself_kills_is_no_cause_of_it(tmp_path: Path) -> None:
+    """GIVEN the EXIT of the parent's last thread after the death of the child that the first one's
+    exit has killed THEN the child is not taken for the reason."""
+    h = lives.host()
+    s = h.stream
+    parent, other = s.fork(h.shell, "agent"), s.fork(h.shell, "other")
+    child = s.fork(parent, "job")
+    context = Context.EXITING | Context.PDEATH
+    s.reparent(child, at=s.now + 10)
+    s.signal(child, 9, parent, origin=Origin.NOINFO, context=context)
+    s.die(child, signal=9)
+    s.exit(parent, 137)
+    told = why(h, tmp_path, parent)
+    assert "exited 137 by itself" in told.answer
+    assert told.died == {child.id: "parent-death"}
+    # But one that it did not kill is.
+    sibling = s.fork(other, "job")
+    kill(h, sibling, h.shell)
+    s.die(other, 137)
+    assert "as its child job was killed by SIGKILL, sent by bash" in why(h, tmp_path, other).answer
+
+
 def test_a_plain_signal_from_an_exiting_parent_is_none(tmp_path: Path) -> None:
     """GIVEN the parent sends SIGTERM with kill() just before it exits."""
     h = lives.host()
