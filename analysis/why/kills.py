@@ -5,7 +5,7 @@ from __future__ import annotations
 from analysis.scene import End
 from analysis.signals import Signal
 from analysis.timeline import Evidence
-from analysis.why import runtime, services
+from analysis.why import daemons, requests, runtime, services
 from analysis.why.lineage import command_of, origin_text
 from analysis.why.story import CONFIRMED, INFERRED, UNKNOWN, Story, signal_text
 from tracer.text import printable
@@ -73,7 +73,7 @@ def _sent(story: Story, pos: int, signal: Signal, clause: str, certainty: str) -
     story.blame(sender, signal.ts_ns)
     if runtime.is_runtime(story, sender) and runtime.explain(story, pos, signal):
         return
-    if scene.roles[sender] in runtime.DAEMONS and runtime.explain_daemon(story, sender, signal):
+    if scene.roles[sender] in daemons.DAEMONS and daemons.explain_daemon(story, sender, signal):
         return
     if scene.tgid[sender] == 1 and services.explain(story, pos, signal):
         return
@@ -88,7 +88,7 @@ def _describe(story: Story, pos: int) -> None:
         story.because(f"{text} ran: {words}")
     else:
         story.because(f"the sender was {text}")
-    runtime.explain_exec(story, pos)
+    requests.explain_exec(story, pos)
 
 
 def _unknown(story: Story, pos: int, end: End) -> None:

@@ -19,6 +19,8 @@ CONFIRMED, PREDICTED, INFERRED, UNKNOWN = "confirmed", "predicted", "inferred", 
 DOUBT = (CONFIRMED, PREDICTED, INFERRED, UNKNOWN)
 # Causes that are followed: a chain of real ones has three or four.
 MOST_CAUSES = 12
+# docker stop gives a process 10 s by default; a dockerd that starts does so for each container.
+_NEAR_NS = 120_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,11 @@ class Story:
         evidence = [Evidence("REPARENT", adoption.ts_ns, adoption.child)]
         who = [adoption.old, adoption.new, adoption.child]
         self.add(adoption.ts_ns, "adoption", text, who, evidence, adoption.certainty, rank=3)
+
+
+def is_near(ts_ns: int, later_ns: int) -> bool:
+    """Something may belong to what came later: of one request, or one restart of a daemon."""
+    return 0 <= later_ns - ts_ns < _NEAR_NS
 
 
 def name_container(container: Container) -> str:

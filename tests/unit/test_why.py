@@ -562,6 +562,41 @@ def test_dockerd_is_told_to_end(tmp_path: Path) -> None:
     assert told.lineage[0] == h.shell.id
 
 
+def test_a_dockerd_that_ends_with_live_restore_stops_nothing(tmp_path: Path) -> None:
+    h = lives.host(managed=False)
+    d = h.dockerd
+    h.stream.fact("runtime", name="docker", tgid=d.tgid, start_ns=d.start_ns, live_restore=True)
+    p = lives.begin(h)
+    h.stream.signal(h.dockerd, 15, h.shell)
+    runc_kill(h, p["init"], 9)
+    h.stream.die(p["init"], signal=9)
+    h.stream.die(h.dockerd)
+    told = why(h, tmp_path)
+    assert "told to end" not in told.answer
+    assert h.shell.id not in told.lineage
+
+
+def test_of_several_dockerds_the_one_with_the_containerd_of_the_shim(tmp_path: Path) -> None:
+    """GIVEN a second dockerd that was restarted too, with folders of its own."""
+    h = lives.host(managed=False)
+    s = h.stream
+    p = lives.begin(h)
+    other = s.fork(h.init)
+    line = "/usr/sbin/dockerd --exec-root /run/other -H unix:///run/other.sock"
+    s.exec(other, "/usr/sbin/dockerd", line)
+    kill(h, h.dockerd, h.shell)
+    kill(h, other, other)
+    own = "/usr/sbin/dockerd -H fd:// --containerd /run/containerd/containerd.sock"
+    for again in (line, own):
+        back = s.fork(h.init)
+        s.exec(back, "/usr/sbin/dockerd", again)
+    s.wait(100 * MS)
+    runc_kill(h, p["init"])
+    s.die(p["init"], signal=9)
+    told = why(h, tmp_path)
+    assert f"dockerd ({back.tgid}) had started" in told.why["answer"]["text"]
+
+
 def test_the_containerd_of_a_killed_dockerd(tmp_path: Path) -> None:
     """A parent-death signal, in the same tick; the containers live on (FACTS, 7)."""
     h = lives.host()
