@@ -623,6 +623,23 @@ def test_the_containerd_of_a_killed_dockerd(tmp_path: Path) -> None:
     assert daemon.survived[p["init"].id]["adopted_by"] is None
 
 
+def test_what_an_upgrade_of_docker_18_leaves(tmp_path: Path) -> None:
+    """GIVEN the shape of 18.06, where the shim is containerd's child (FACTS, 7) THEN the end of
+    containerd names the shim that lived on and who has it now, and the container under it."""
+    h = lives.host(old_names=True)
+    p = lives.begin(h, shim="v1")
+    kill(h, h.containerd, h.dockerd, 15)
+    h.stream.snapshot("end")
+    told = why(h, tmp_path, "docker-containerd")
+    shim = told.survived[p["shim"].id]
+    assert (shim["adopted_by"]["id"], shim["reason"]) == (h.init.id, "init")
+    assert shim["end"]["how"] == "running"
+    assert told.survived[p["init"].id]["adopted_by"] is None
+    container = why(h, tmp_path)
+    assert "has not ended" in container.answer
+    assert "its shim is gone" not in container.answer
+
+
 def test_podman_is_its_own_client(tmp_path: Path) -> None:
     """GIVEN podman kill, which runs crun itself THEN it is not inferred."""
     h = lives.host()
