@@ -16,6 +16,7 @@ from analysis.why.target import Target, find_target
 from tracer.text import printable
 
 SCHEMA = 1
+_CLAUSES = 6  # behind the first; the chain has them all
 
 
 def build_why(capture: Capture, wanted: str) -> Json:
@@ -135,8 +136,11 @@ def _answer(story: Story, target: Target) -> Json:
     container = target.container
     if target.by_name and container is not None:
         text = f"{_lead(story, target, container)}{text}"
-    if rest:
-        text = f"{text} {_sentence('; '.join(_clause(reason) for reason in rest))}"
+    clauses = [_clause(reason) for reason in rest]
+    if len(clauses) > _CLAUSES:
+        clauses = [*clauses[: _CLAUSES - 3], "and so on, up to the first cause", *clauses[-2:]]
+    if clauses:
+        text = f"{text} {_sentence('; '.join(clauses))}"
     return {
         "text": text,
         "certainty": worst([reason.certainty for reason in story.reasons]),

@@ -21,7 +21,10 @@ def _follow(story: Story, pos: int) -> None:
 
     Nothing is explained twice, so that a circle ends.
     """
-    if pos < 0 or pos in story.explained or len(story.explained) >= MOST_CAUSES:
+    if pos < 0 or pos in story.explained:
+        return
+    if len(story.explained) >= MOST_CAUSES:
+        story.lacks(f"The chain goes on with {story.name(pos)}: ask for {story.scene.ids[pos]}.")
         return
     first = not story.explained
     story.explained.append(pos)

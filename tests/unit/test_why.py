@@ -7,6 +7,7 @@ import random
 import re
 from functools import cache
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -1229,6 +1230,22 @@ def test_causes_that_run_in_a_circle_end(tmp_path: Path) -> None:
     s.die(b, signal=9)
     told = why(h, tmp_path, a)
     assert len([t for t in told.texts if "was killed" in t]) == 2
+
+
+def test_a_long_chain_is_cut_and_says_where_it_goes_on(tmp_path: Path) -> None:
+    """GIVEN each process killed by the end of the one before it."""
+    h = lives.host()
+    s = h.stream
+    line = [s.fork(h.shell, f"p{i}") for i in range(20)]
+    kill(h, line[0], h.shell)
+    context = Context.EXITING | Context.PDEATH
+    for above, below in pairwise(line):
+        s.signal(below, 9, above, origin=Origin.NOINFO, context=context)
+        s.die(below, signal=9)
+    told = why(h, tmp_path, line[-1])
+    assert "and so on, up to the first cause" in told.answer
+    assert f"The chain goes on with p7 ({line[7].tgid}): ask for {line[7].id}." in told.missing
+    assert "sent by bash" in why(h, tmp_path, line[7]).answer
 
 
 def test_sentences_are_harmless(tmp_path: Path) -> None:
