@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.render_findings import render_findings
 from analysis.render_head import render_head
 from analysis.text_layout import span, table_row
 from analysis.text_page import (
@@ -42,7 +43,7 @@ def render_text(report: Json, *, width: int, color: bool, full: bool = False) ->
         report: what `build_report` gave.
         width: columns of the terminal.
         color: with terminal colours.
-        full: list every reparent, however many there are.
+        full: list every finding and reparent, however many there are.
     """
     return _Text(report, bounded_width(width), color, full).render()
 
@@ -57,6 +58,7 @@ class _Text:
 
     def render(self) -> str:
         render_head(self.page, self.report)
+        render_findings(self.page, self.report, self.full)
         busy: list[Json] = []
         idle: list[Json] = []
         told = {entry["container"] for entry in self.report["timeline"]}

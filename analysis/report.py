@@ -10,6 +10,8 @@ import numpy as np
 from analysis import recording
 from analysis.columns import rows_of
 from analysis.containers import exec_process
+from analysis.findings.find import find_findings
+from analysis.findings.finding import Finding
 from analysis.marks import find_triggers, host_marks
 from analysis.model import Capture
 from analysis.references import Json, References
@@ -79,6 +81,7 @@ def build_report(
     timeline.sort(key=lambda entry: entry["ts_ns"])
     reparents = builder.reparents(chosen if container is not None else None, window)
     containers = [builder.container(c) for c in chosen]
+    findings = builder.findings(chosen if container is not None else None, window)
     # Before the processes: all that are referred to are listed.
     described = recording.describe(capture, builder.clocks, builder.triggers, builder.ref)
     processes = builder.processes(
@@ -93,6 +96,7 @@ def build_report(
             "since_ns": since_ns,
             "until_ns": until_ns,
         },
+        "findings": findings,
         "containers": containers,
         "timeline": timeline,
         "reparents": reparents,
@@ -104,6 +108,34 @@ class _Builder(References):
     def __init__(self, capture: Capture) -> None:
         super().__init__(capture)
         self.triggers = find_triggers(self.scene)
+
+    # --- findings ------------------------------------------------------------------------------
+
+    def findings(self, chosen: list[Container] | None, window: Window) -> list[Json]:
+        """Those of the window and of the containers: that are about one, or about its people."""
+        found = [f for f in find_findings(self.capture) if window.has(f.ts_ns)]
+        if chosen is not None:
+            ids = {c.id for c in chosen}
+            people = {p for c in chosen for p in _people(self.scene, c)}
+            found = [f for f in found if f.container in ids or people & set(f.processes)]
+        return [self._finding(f) for f in found]
+
+    def _finding(self, finding: Finding) -> Json:
+        for pos in (*finding.processes, *(e.pos for e in finding.evidence)):
+            self.ref(int(pos))  # so that it is listed
+        return {
+            "kind": finding.kind,
+            "severity": finding.severity,
+            "text": finding.text,
+            "certainty": finding.certainty,
+            "ts_ns": finding.ts_ns,
+            "rel_ns": finding.ts_ns - self.boot_ns,
+            "utc": self.clocks.utc(finding.ts_ns),
+            "container": finding.container,
+            "processes": [self.scene.ids[pos] for pos in finding.processes],
+            "evidence": self.evidence(finding.evidence),
+            "next": finding.next,
+        }
 
     # --- reparents -----------------------------------------------------------------------------
 

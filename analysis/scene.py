@@ -110,10 +110,13 @@ class Scene:
         child = _positions(index, parents["child"])
         self._by_owner = _Groups(child, self._interval_from, len(index))
         self.first_parent: Ints = np.full(len(index), -1, np.int64)
+        self.last_parent: Ints = np.full(len(index), -1, np.int64)
         # Written backwards, so that the first interval of a process is the one that stays.
         order = self._by_owner.order[::-1]
         order = order[child[order] >= 0]
         self.first_parent[child[order]] = self._interval_parent[order]
+        order = order[::-1]
+        self.last_parent[child[order]] = self._interval_parent[order]
 
     def parent_at(self, pos: int, ts_ns: int) -> int:
         """Parent of a process at a time; -1 if not known."""
@@ -130,13 +133,14 @@ class Scene:
 
     def adoptions_of(self, child: int) -> list[Adoption]:
         """Reparents of a process, in order."""
-        return [self._adoption(row) for row in self._by_child.rows(child)]
+        return [self.adoption(row) for row in self._by_child.rows(child)]
 
     def adoptions_from(self, old: int) -> list[Adoption]:
         """Reparents of a process's children, in order."""
-        return [self._adoption(row) for row in self._by_old.rows(old)]
+        return [self.adoption(row) for row in self._by_old.rows(old)]
 
-    def _adoption(self, row: int) -> Adoption:
+    def adoption(self, row: int) -> Adoption:
+        """A reparent by its row."""
         return Adoption(
             row=row,
             ts_ns=int(self._reparent_ns[row]),

@@ -31,8 +31,8 @@ def explain(story: Story, pos: int, signal: Signal) -> bool:
     if unit is None:
         return False
     name = printable(unit)
-    asked = _requests(story, signal.ts_ns)
-    own = [p for p in asked if _names(story, p, unit)]
+    asked = requests(story, signal.ts_ns)
+    own = [p for p in asked if names_unit(story, p, unit)]
     request = own[0] if own else asked[0] if asked else None
     if request is not None:
         ran = scene.exec_ns(request)
@@ -65,7 +65,7 @@ def explain(story: Story, pos: int, signal: Signal) -> bool:
     return True
 
 
-def _requests(story: Story, ts_ns: int) -> list[int]:
+def requests(story: Story, ts_ns: int) -> list[int]:
     """Commands that ask systemd to stop something, at work then; the last begun first."""
     scene, programs = story.scene, story.scene.programs
     codes, uniques = pd.factorize(programs.filename)
@@ -83,7 +83,8 @@ def _requests(story: Story, ts_ns: int) -> list[int]:
     return list(dict.fromkeys(reversed(found)))
 
 
-def _names(story: Story, request: int, unit: str) -> bool:
+def names_unit(story: Story, request: int, unit: str) -> bool:
+    """A request to systemd names a unit, with or without .service."""
     words = story.scene.args(request)[1:]
     return unit in words or unit.removesuffix(".service") in words
 

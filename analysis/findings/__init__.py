@@ -1,0 +1,1 @@
+"""What is wrong, or only looks so: each finding with its evidence and what to look at next."""
