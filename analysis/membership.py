@@ -268,7 +268,9 @@ def _add_namespaces(processes: pd.DataFrame, inside: Ints) -> None:
     born = processes["start_ns"].to_numpy(np.int64)
     rows = np.flatnonzero(heads)
     todo = np.flatnonzero((inside < 0) & (pidns > 0) & ~heads)
-    found = History(pidns[rows], born[rows]).before(pidns[todo], born[todo])
+    # Inodes of namespaces begin at 0xF0000000, too high for a History.
+    _, space = np.unique(pidns, return_inverse=True)
+    found = History(space[rows], born[rows]).before(space[todo], born[todo])
     known = found >= 0
     inside[todo[known]] = inside[rows[found[known]]]
 

@@ -346,3 +346,15 @@ def test_process_1_that_is_a_zombie_at_the_end(tmp_path: Path) -> None:
     capture = open_capture(h.stream.write(tmp_path / "x.rtrace"))
     assert capture.processes.at[init.id, "role"] == "container-init"
     assert capture.processes.at[init.id, "container"] == CID
+
+
+def test_who_came_into_a_containers_pid_namespace_is_in_it(tmp_path: Path) -> None:
+    """GIVEN nsenter from the host, which changes no cgroup."""
+    h = lives.host()
+    lives.begin(h, pidns=4026532500)
+    tool = h.stream.fork(h.shell)
+    inside = h.stream.fork(tool, ns_tgid=77, pidns=4026532500)
+    other = h.stream.fork(tool, ns_tgid=78, pidns=4026532501)
+    processes = open_capture(h.stream.write(tmp_path / "x.rtrace")).processes
+    assert processes.loc[inside.id, "container"] == CID
+    assert processes.loc[other.id, "container"] is None
