@@ -93,14 +93,16 @@ class Case:
         """The snapshot at the end shows it, and its end was not seen."""
         scene = self.scene
         ended = (scene.exit_ns >= 0) | (scene.reap_ns >= 0)
-        return self._shown(zombies=False) & ~ended
+        found: Bools = self._shown(zombies=False) & ~ended
+        return found
 
     @cached_property
     def zombies(self) -> Bools:
         """The snapshot at the end shows it as a zombie: not the leader of threads that live."""
         scene = self.scene
         ended = (scene.exit_ns >= 0) | (scene.gone_ns >= 0)
-        return self._shown(zombies=True) & ended & (scene.reap_ns < 0)
+        found: Bools = self._shown(zombies=True) & ended & (scene.reap_ns < 0)
+        return found
 
     def _shown(self, *, zombies: bool) -> Bools:
         found = np.zeros(len(self.scene.ids), bool)
@@ -158,13 +160,15 @@ class Case:
         return [Evidence(event, ts_ns, pos)]
 
     def _holds(self, event: str, ts_ns: int, pos: int) -> bool:
-        source: Type | str = "tasks" if event == "TASK" else Type[event]
-        rows = self.table.tasks if event == "TASK" else self.table.of(Type[event])
+        rows: Any = self.table.tasks if event == "TASK" else self.table.of(Type[event])
         times = self._times.get(event)
         if times is None:
             times = self._times[event] = int64(np.asarray(rows["ts_ns"]))
         begin, end = np.searchsorted(times, [ts_ns, ts_ns + 1]).tolist()
-        return bool(np.any(identify(self.table).of(source)[begin:end] == pos))
+        tgid, start = (np.asarray(rows[name][begin:end]) for name in ("tgid", "start_ns"))
+        # OOM has no start before Linux 6.10.
+        same = (start == self.scene.start_ns[pos]) | (start == 0)
+        return bool(np.any(same & (tgid == self.scene.tgid[pos])))
 
     @cached_property
     def _times(self) -> dict[str, Ints]:

@@ -90,7 +90,9 @@ def ends_not_acted_on(case: Case) -> Iterator[Finding]:
 def _deletion(case: Case, run: Run, ended: int) -> int | None:
     """The call that deletes what is left; any, if arguments were not recorded."""
     for call in run.calls:
-        if call.ts_ns >= ended and call.verb in ("delete", None):
+        # `delete --force` kills process 1 itself.
+        over = int(case.scene.exit_ns[call.pos])
+        if call.verb in ("delete", None) and (call.ts_ns >= ended or not 0 <= over < ended):
             return call.pos
     if case.table.header.get("no_args") is True:
         calls = case.scene.programs.positions(*RUNTIME_CALLS)
