@@ -119,7 +119,8 @@ class Case:
         only its number is."""
         scene = self.scene
         known: Bools = (scene.programs.last >= 0) | (scene.roles == "init")
-        return known & ~scene.processes["stub"].to_numpy(bool)
+        known &= ~scene.processes["stub"].to_numpy(bool)
+        return known
 
     def living(self, *roles: str) -> list[int]:
         """Processes with one of these roles that live at the end."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from analysis.containers import exec_process
 from analysis.findings.finding import (
     ACTORS,
     DAEMONS,
@@ -71,9 +72,13 @@ def _failed(case: Case, run: Run) -> bool:
 
 
 def recycled_pids(case: Case) -> Iterator[Finding]:
-    """A number that a daemon, a shim or a process 1 had, and another process as well."""
+    """A number that a daemon, a shim, a process 1 or one of docker exec had, and another process as
+    well."""
     scene = case.scene
     important = set(scene.positions(*DAEMONS, *MONITORS, "container-init"))
+    # A shim tells the processes of its execs apart by number.
+    execs = (exec_process(scene, call) for _, run in case.runs() for call in run.execs)
+    important |= {pos for pos in execs if pos is not None}
     if not important:
         return
     numbers = np.unique(scene.tgid[list(important)])
