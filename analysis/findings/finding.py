@@ -84,7 +84,6 @@ class Case:
         self.story = Story(capture)
         ends = [s for s in self.table.snapshots if s.phase == "end"]
         self.end_ns: int | None = ends[-1].begin_ns if ends and self.table.complete else None
-        self.filtered = bool(self.table.header.get("filter"))
 
     # --- the state at the end ------------------------------------------------------------------
 
@@ -106,11 +105,23 @@ class Case:
 
     def _shown(self, *, zombies: bool) -> Bools:
         found = np.zeros(len(self.scene.ids), bool)
-        tasks = self.table.tasks
-        if self.end_ns is not None and len(tasks):
-            rows = tasks["phase"].to_numpy(object) == "end"
-            rows &= (tasks["exit_state"].to_numpy() != 0) == zombies
+        if self.end_ns is not None:
+            dead = self.table.tasks["exit_state"].to_numpy() != 0
+            rows = self._end_rows[dead[self._end_rows] == zombies]
             found[identify(self.table).of("tasks")[rows]] = True
+        return found
+
+    @cached_property
+    def _end_rows(self) -> Ints:
+        """Rows of the snapshot at the end."""
+        return np.flatnonzero(self.table.tasks["phase"].to_numpy(object) == "end").astype(np.int64)
+
+    @cached_property
+    def _shown_ns(self) -> Ints:
+        """When the snapshot at the end saw each process; -1: it did not."""
+        found = np.full(len(self.scene.ids), -1, np.int64)
+        rows = self._end_rows
+        found[identify(self.table).of("tasks")[rows]] = self.table.tasks["ts_ns"].to_numpy()[rows]
         return found
 
     @cached_property
@@ -127,7 +138,12 @@ class Case:
         return [pos for pos in self.scene.positions(*roles) if self.alive[pos]]
 
     def has_living_child(self, pos: int) -> bool:
-        return bool(np.any(self.alive & (self.scene.last_parent == pos)))
+        return bool(self._living_children[pos])
+
+    @cached_property
+    def _living_children(self) -> Ints:
+        parents = self.scene.last_parent[self.alive]
+        return np.bincount(parents[parents >= 0], minlength=len(self.scene.ids)).astype(np.int64)
 
     def age(self, ts_ns: int) -> int:
         """Time from a moment to the end; 0 if the state at the end is not known."""
@@ -142,6 +158,8 @@ class Case:
 
     def lost_between(self, since_ns: int, until_ns: int) -> bool:
         """Events may have been lost in that stretch."""
+        if self.windows.empty:
+            return False
         begin, end = np.array([since_ns], np.int64), np.array([until_ns], np.int64)
         return bool(losses.touched(self.windows, begin, end)[0])
 
@@ -187,11 +205,8 @@ class Case:
 
     def cite_state(self, pos: int) -> list[Evidence]:
         """The line of the snapshot at the end."""
-        tasks = self.table.tasks
-        rows = np.flatnonzero(identify(self.table).of("tasks") == pos)
-        rows = rows[tasks["phase"].to_numpy(object)[rows] == "end"]
-        times = tasks["ts_ns"].to_numpy()[rows[-1:]]
-        return [Evidence("TASK", ts_ns, pos) for ts_ns in times.tolist()]
+        ts_ns = int(self._shown_ns[pos])
+        return [Evidence("TASK", ts_ns, pos)] if ts_ns >= 0 else []
 
     def cite_adoption(self, adoption: Adoption) -> list[Evidence]:
         return self.cite("REPARENT", adoption.ts_ns, adoption.child)
@@ -215,6 +230,15 @@ class Case:
 
     def ask_why(self, pos: int) -> str:
         return f"`rtrace why CAPTURE {self.scene.ids[pos]}`"
+
+    @cached_property
+    def _containers(self) -> dict[str, Container]:
+        return {container.id: container for container in self.capture.container_list}
+
+    def container(self, number: int) -> Container | None:
+        """A container by its number in the membership; -1: none."""
+        ids = self.scene.membership.ids
+        return self._containers.get(ids[number]) if number >= 0 else None
 
     def runs(self) -> Iterator[tuple[Container, Run]]:
         for container in self.capture.container_list:

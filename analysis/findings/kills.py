@@ -48,10 +48,12 @@ def runtimes_killed(case: Case) -> Iterator[Finding]:
             )
         ):
             continue
+        sent = by is not None and by.kind == "process" and by.sender != pos
+        outside = ", from outside of the runtime" * sent
         yield Finding(
             "runtime-killed",
             ERROR,
-            f"{case.name(pos)}, a part of the runtime, {_by(case, pos, end)}",
+            f"{case.name(pos)} {_by(case, pos, end)}{outside}",
             f"{case.ask_why(pos)}: who or what is behind that, and what it had for consequences",
             end.ts_ns,
             listed([pos, by.sender if by is not None and by.kind == "process" else -1]),
@@ -150,9 +152,8 @@ def out_of_memory(case: Case) -> Iterator[Finding]:
     groups: dict[int, list[int]] = defaultdict(list)
     for pos in sorted(scene.oom_ns, key=lambda p: scene.oom_ns[p]):
         groups[int(scene.membership.inside[pos])].append(pos)
-    containers = {c.id: c for c in case.capture.container_list}
     for number, victims in groups.items():
-        container = containers.get(scene.membership.ids[number]) if number >= 0 else None
+        container = case.container(number)
         first = victims[0]
         chosen = scene.oom_ns[first]
         place = f" in {name_container(container)}" if container is not None else ""

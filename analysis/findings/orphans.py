@@ -37,12 +37,11 @@ def outside_of_shims(case: Case) -> Iterator[Finding]:
     top &= case.is_known[parent] & ~np.isin(scene.roles[parent], KEEPERS)
     people = np.flatnonzero(top)
     people = people[np.maximum(scene.fork_ns[people], 0) <= (case.end_ns or 0) - UNREAPED_NS]
-    containers = {c.id: c for c in case.capture.container_list}
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for pos in people.tolist():
         groups[int(inside[pos]), int(parent[pos])].append(pos)
     for (number, above), members in groups.items():
-        container = containers.get(scene.membership.ids[number])
+        container = case.container(number)
         if container is None or _by_design(case, container, members):
             continue
         name = name_container(container)
@@ -52,7 +51,7 @@ def outside_of_shims(case: Case) -> Iterator[Finding]:
             WARNING,
             f"{case.names(members)} {'is' if one else 'are'} in {name}, but {scene.label(above)} "
             f"is {'its' if one else 'their'} parent, and no shim is above: its runtime does not "
-            f"know of {'it' if one else 'them'}, nor how {'it ends' if one else 'they end'}",
+            f"know of {'it' if one else 'them'}, nor learns how {'it ends' if one else 'they end'}",
             f"{case.ask_why(members[0])} tells how it came there: its shim may have died, its "
             "runtime may work without one (`runc run -d`), or `nsenter` brought it in",
             case.end_ns or 0,
@@ -89,9 +88,8 @@ def unexpected_parents(case: Case) -> Iterator[Finding]:
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for row in np.flatnonzero(odd)[:_LOOKED_AT].tolist():
         groups[int(inside[child[row]]), int(new[row])].append(row)
-    containers = {c.id: c for c in case.capture.container_list}
     for (number, above), rows in groups.items():
-        container = containers.get(scene.membership.ids[number])
+        container = case.container(number)
         adoptions = [scene.adoption(row) for row in rows]
         adoptions = [a for a in adoptions if a.certainty != "unknown"]
         if container is None or not adoptions:

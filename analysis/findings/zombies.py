@@ -20,6 +20,7 @@ from analysis.findings.finding import (
 )
 from analysis.text_layout import count, span
 from analysis.why.story import INFERRED, name_container
+from tracer.text import printable
 
 Ints = npt.NDArray[np.int64]
 
@@ -64,8 +65,11 @@ def _describe(case: Case, parent: int, probe: bool, members: list[int]) -> Findi
     scene, inside = case.scene, case.scene.membership.inside
     number = int(inside[members[0]])
     container = scene.membership.ids[number] if number >= 0 else None
-    names = {c.id: name_container(c) for c in case.capture.container_list}
-    place = f" in {names.get(container, container[:12])}" if container is not None else ""
+    place = ""
+    if container is not None:
+        known_as = case.container(number)
+        place = name_container(known_as) if known_as else printable(container[:12])
+        place = f" in {place}"
     known = int(scene.exit_ns[members[0]])
     since = known if known >= 0 else int(scene.gone_ns[members[0]])
     oldest = span(case.age(since)) if known >= 0 else f"at least {span(case.age(since))}"

@@ -81,7 +81,9 @@ class Story:
         number = int(self.scene.membership.inside[pos]) if pos >= 0 else -1
         if number < 0:
             return None
-        return f"in {self._names[self.scene.membership.ids[number]]}"
+        container = self.scene.membership.ids[number]
+        # One that has no process 1 and that nothing but a cgroup or a call names is not listed.
+        return f"in {self._names.get(container) or printable(container[:12])}"
 
     def delay(self, since_ns: int | None, until_ns: int | None) -> str:
         """Time between two moments in words; "some time" if one is not known."""

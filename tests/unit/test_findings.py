@@ -369,6 +369,19 @@ def test_a_zombie_on_the_host_is_only_worth_knowing(tmp_path: Path) -> None:
     assert found(h, tmp_path)["zombies"]["severity"] == "info"
 
 
+def test_a_zombie_in_a_container_of_which_nothing_else_is_known(tmp_path: Path) -> None:
+    """GIVEN a member by its cgroup's name; no process 1, no shim, no name."""
+    h = lives.host(start=False)
+    cgroup = f"/docker/{OTHER_CID}"
+    app = h.stream.process("app", h.shell, exe="/app", cgroup=cgroup)
+    h.stream.snapshot("start")
+    h.stream.die(h.stream.fork(app), reap=False)
+    finding = found(h, tmp_path)["zombies"]
+    assert finding["text"].startswith(f"1 zombie in {OTHER_CID[:12]}: ")
+    assert f"; in {OTHER_CID[:12]})" in finding["text"]
+    assert (finding["severity"], finding["container"]) == ("warning", OTHER_CID)
+
+
 def test_a_dead_leader_of_living_threads_is_no_zombie(tmp_path: Path) -> None:
     """GIVEN a snapshot that shows it as one, and no EXIT of the whole process."""
     h = lives.host(start=False)
