@@ -77,6 +77,7 @@ class Case:
         story: gives names to processes, and has the runs by process 1 and by shim.
         end_ns: when the snapshot at the end was taken; None: there is none, so that nothing is
             known of the state then.
+        filtered: processes are missing that the recorder was told to leave out.
     """
 
     def __init__(self, capture: Capture) -> None:
@@ -84,6 +85,7 @@ class Case:
         self.story = Story(capture)
         ends = [s for s in self.table.snapshots if s.phase == "end"]
         self.end_ns: int | None = ends[-1].begin_ns if ends and self.table.complete else None
+        self.filtered = bool(self.table.header.get("filter"))
 
     # --- the state at the end ------------------------------------------------------------------
 
@@ -153,11 +155,15 @@ class Case:
 
     @cached_property
     def windows(self) -> Any:
-        """Stretches in which events may be missing, as `losses.windows`, and what a cut took."""
-        return losses.with_cut(self.table.losses, self.table.cut_ns)
+        """Stretches in which records may be missing, as `losses.windows`, and what a cut took.
+
+        Without its detail an exec is no call of runc: details count as events here.
+        """
+        found = losses.with_cut(self.table.losses, self.table.cut_ns)
+        return found.assign(events=found["events"] + found["details"])
 
     def lost_between(self, since_ns: int, until_ns: int) -> bool:
-        """Events may have been lost in that stretch."""
+        """Events or details may have been lost in that stretch."""
         if self.windows.empty:
             return False
         begin, end = np.array([since_ns], np.int64), np.array([until_ns], np.int64)

@@ -17,7 +17,7 @@ _NAMED = 5
 def losses_that_touch(case: Case) -> Iterator[Finding]:
     """Windows of lost events within the life of a container, or of a daemon that ended."""
     scene, table = case.scene, case.table
-    lost = table.losses[table.losses["events"] > 0]
+    lost = table.losses
     if lost.empty:
         return
     touched: list[tuple[str, int]] = []
@@ -36,7 +36,8 @@ def losses_that_touch(case: Case) -> Iterator[Finding]:
     shown = ", ".join(names[:_NAMED])
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     begins = np.maximum(lost["from_ns"].to_numpy(np.int64), table.kept_from_ns)
-    total = int(lost["events"].sum())
+    counts = {noun: int(lost[f"{noun}s"].sum()) for noun in ("event", "detail")}
+    what = " and ".join(count(n, noun) for noun, n in counts.items() if n)
     start, stop = int(begins.min()), int(lost["to_ns"].max())
     base = table.started_ns
     people = listed(pos for _, pos in touched)
@@ -44,7 +45,7 @@ def losses_that_touch(case: Case) -> Iterator[Finding]:
     yield Finding(
         "losses-touch",
         WARNING,
-        f"{count(total, 'event')} {'was' if total == 1 else 'were'} lost between "
+        f"{what} {'was' if sum(counts.values()) == 1 else 'were'} lost between "
         f"{seconds(start - base, sign=True, digits=3)} and "
         f"{seconds(min(stop, table.last_ns) - base, sign=True, digits=3)} s, in the life of "
         f"{shown}{more}: who ended whom, and whose child it was, may be incomplete there",

@@ -26,8 +26,11 @@ from analysis.why.kills import EXITING_NS
 from analysis.why.lineage import origin_text
 from analysis.why.story import CONFIRMED, UNKNOWN, name_container, signal_text
 from tracer.abi import Context, Origin, Type
+from tracer.runtime_args import base_name
 
 _LOOKED_AT = 1000
+# Engines that have no role of their own, by their executables.
+_ENGINES = ("crio", "buildkitd", "nerdctl", "crictl")
 
 
 def runtimes_killed(case: Case) -> Iterator[Finding]:
@@ -40,12 +43,7 @@ def runtimes_killed(case: Case) -> Iterator[Finding]:
         by = end.by
         if by is not None and (
             by.kind in ("parent-death", "pid-namespace-end")
-            or (
-                by.kind == "process"
-                and by.sender >= 0
-                and by.sender != pos
-                and scene.roles[by.sender] in ACTORS
-            )
+            or (by.kind == "process" and by.sender != pos and _is_runtime(case, by.sender))
         ):
             continue
         sent = by is not None and by.kind == "process" and by.sender != pos
@@ -73,6 +71,15 @@ def _by(case: Case, pos: int, end: End) -> str:
     return f"was killed by {signal_text(end.signal)}, sent by {origin_text(case.scene, by.sender)}"
 
 
+def _is_runtime(case: Case, pos: int) -> bool:
+    """It ends containers, and parts of runtimes, as its work."""
+    programs = case.scene.programs
+    if pos < 0 or case.scene.roles[pos] in ACTORS:
+        return pos >= 0
+    row = int(programs.last[pos])
+    return row >= 0 and base_name(programs.filename[row]) in _ENGINES
+
+
 def containers_killed(case: Case) -> Iterator[Finding]:
     """Process 1 of a container, killed by a process that is no runtime and not in it."""
     scene, inside = case.scene, case.scene.membership.inside
@@ -83,11 +90,13 @@ def containers_killed(case: Case) -> Iterator[Finding]:
         if by is None or by.kind != "process" or by.sender < 0 or ended is None:
             continue
         own = inside[by.sender] >= 0 and inside[by.sender] == inside[run.init]
-        if own or scene.roles[by.sender] in ACTORS or by.sender == run.init:
+        if own or _is_runtime(case, by.sender) or by.sender == run.init:
             continue
+        # systemd ends what is in the scopes of a host that shuts down.
+        severity = WARNING if scene.roles[by.sender] == "init" else ERROR
         yield Finding(
             "container-killed-from-outside",
-            ERROR,
+            severity,
             f"{name_container(container)} did not end by its runtime: process 1, "
             f"{scene.label(run.init)}, {_by(case, run.init, run.end)}",
             f"{case.ask_why(run.init)}: where the sender came from; docker only knows the status, "

@@ -23,6 +23,8 @@ from analysis.runs import Container
 from analysis.timeline import rule_text
 from analysis.why.story import CONFIRMED, PREDICTED, name_container, worst
 
+# In a pod that shares its pid namespace, and with --pid=container:, another's process 1 adopts.
+_KEEPERS = (*KEEPERS, "container-init")
 # Adoptions of one kind that are looked at: the sentence tells how many there were.
 _LOOKED_AT = 1000
 _NAMED = 5
@@ -34,7 +36,7 @@ def outside_of_shims(case: Case) -> Iterator[Finding]:
     parent = scene.last_parent
     # Where the parent is in the container too, it is the parent that is outside.
     top = case.alive & (inside >= 0) & (parent >= 0) & (inside[parent] != inside)
-    top &= case.is_known[parent] & ~np.isin(scene.roles[parent], KEEPERS)
+    top &= case.is_known[parent] & ~np.isin(scene.roles[parent], _KEEPERS)
     people = np.flatnonzero(top)
     people = people[np.maximum(scene.fork_ns[people], 0) <= (case.end_ns or 0) - UNREAPED_NS]
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
@@ -83,7 +85,7 @@ def unexpected_parents(case: Case) -> Iterator[Finding]:
     child, old, new = scene.adoptions
     known = (child >= 0) & (old >= 0) & (new >= 0)
     odd = known & (inside[child] >= 0) & (inside[new] != inside[child]) & (old != new)
-    odd &= ~np.isin(scene.roles[new], KEEPERS) & ~np.isin(scene.roles[old], MONITORS)
+    odd &= ~np.isin(scene.roles[new], _KEEPERS) & ~np.isin(scene.roles[old], MONITORS)
     odd &= case.is_known[new] & (scene.roles[child] != "runc-init")
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for row in np.flatnonzero(odd)[:_LOOKED_AT].tolist():

@@ -19,7 +19,7 @@ from analysis.findings.finding import (
 from analysis.roles import RUNTIME_CALLS, SHIMS
 from analysis.runs import Container, Run
 from analysis.text_layout import span
-from analysis.why.story import INFERRED, name_container
+from analysis.why.story import CONFIRMED, INFERRED, name_container
 from tracer.text import printable
 
 # A container is cleaned up within milliseconds behind its dead shim, if its runtime is there.
@@ -29,6 +29,8 @@ _RECYCLED_NS = 1_000_000_000
 def shims_without_children(case: Case) -> Iterator[Finding]:
     """A shim that lives on, of whose containers no end was seen (else see below)."""
     scene = case.scene
+    if case.filtered:
+        return  # its children may be outside of the filter
     for shim in case.living(*SHIMS):
         inits = [run.init for _, run in case.story.shims.get(shim, []) if run.init is not None]
         if inits or case.has_living_child(shim):
@@ -81,7 +83,7 @@ def ends_not_acted_on(case: Case) -> Iterator[Finding]:
             continue
         deleted = _deletion(case, run, ended)
         if case.alive[shim] and (deleted is not None or case.scene.roles[shim] == "conmon"):
-            if not case.has_living_child(shim):
+            if not case.has_living_child(shim) and not case.filtered:
                 yield _shim_stayed(case, container, run, init, shim, deleted)
         elif deleted is None and _unnoticed(case, shim, ended):
             yield _not_noticed(case, container, run, init, shim)
@@ -139,7 +141,11 @@ def _not_noticed(case: Case, container: Container, run: Run, init: int, shim: in
     scene = case.scene
     ended = int(scene.exit_ns[init])
     name, what = name_container(container), _monitor(case, shim)
-    severity, evidence = ERROR, case.cite_end(init)
+    # What cleans up may be outside of the filter, or its arguments were not recorded.
+    vague = case.filtered or case.table.header.get("no_args") is True
+    certainty = case.surety(ended, sure=INFERRED if vague else CONFIRMED)
+    severity = ERROR if certainty == CONFIRMED else WARNING
+    evidence = case.cite_end(init)
     if case.zombies[init]:
         parent = scene.label(int(scene.last_parent[init]))
         state = f"{parent} has not waited for it: a zombie, whose number still seems alive"
@@ -172,7 +178,7 @@ def _not_noticed(case: Case, container: Container, run: Run, init: int, shim: in
         ended,
         listed([init, shim, scene.last_parent[init] if case.zombies[init] else -1]),
         evidence,
-        case.surety(ended, sure=INFERRED if case.table.header.get("no_args") else "confirmed"),
+        certainty,
         container.id,
     )
 
@@ -242,6 +248,6 @@ def _recycled(case: Case, container: Container, run: Run, init: int, shim: int) 
         died,
         listed([shim, init, by, *calls[:1]]),
         listed([*case.cite_end(shim), *case.cite_end(init)]),
-        case.surety(died, end.ts_ns, "confirmed" if by >= 0 else INFERRED),
+        case.surety(died, end.ts_ns, CONFIRMED if by >= 0 else INFERRED),
         container.id,
     )

@@ -39,7 +39,7 @@ def find_zombies(case: Case) -> Iterator[Finding]:
         return
     order = np.argsort(ended, kind="stable")
     probes = _made_by_execs(case)[people]
-    inits = {run.init for _, run in case.runs()}
+    inits = {run.init for _, run in case.runs() if run.shim is not None}
     groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
     for at in order.tolist():
         pos = int(people[at])

@@ -148,6 +148,20 @@ def test_process_1_dead_and_the_shim_alive_for_a_moment(tmp_path: Path) -> None:
     assert grave(found(h, tmp_path, 4 * SECOND)) == set()
 
 
+def test_a_shim_that_has_another_container(tmp_path: Path) -> None:
+    """A pod's shim outlives its containers."""
+    h = lives.host()
+    p, s = lives.begin(h), h.stream
+    runc = s.fork(p["shim"])
+    s.exec(runc, "/usr/bin/runc", f"runc --root /r create --bundle /b {OTHER_CID}")
+    other = lives.stages(h, runc, OTHER_CID, pidns=4026532600)
+    s.exec(other, "/bin/app", "app")
+    s.die(runc)
+    s.die(p["init"], 1)
+    lives.call(h, p["shim"], DELETE)
+    assert grave(found(h, tmp_path)) == set()
+
+
 @pytest.mark.parametrize("reaped", [True, False])
 def test_an_end_that_nobody_noticed(reaped: bool, tmp_path: Path) -> None:
     h = lives.host()
@@ -302,6 +316,18 @@ def test_an_orphan_that_init_adopted(tmp_path: Path) -> None:
     assert (finding["severity"], finding["certainty"]) == ("warning", "confirmed")
     assert finding["processes"] == [h.init.id, p["shim"].id, inside.id]
     assert [e["event"] for e in finding["evidence"]] == ["REPARENT"]
+
+
+def test_an_orphan_whose_shim_had_died_before(tmp_path: Path) -> None:
+    """Nobody else was left to adopt it: no surprise, and the dead shim is told."""
+    h = lives.host()
+    p = lives.begin(h)
+    tool, _ = nsenter(h)
+    kill(h, p["shim"], h.shell)
+    h.stream.die(tool)
+    findings = found(h, tmp_path)
+    assert "orphan-unexpected-parent" not in findings
+    assert "shim-dead-init-alive" in findings
 
 
 @pytest.mark.parametrize("pidns", [4026532500, 0])
@@ -576,6 +602,18 @@ def test_dockerd_stopped_as_containerd_had_crashed(tmp_path: Path) -> None:
     assert "exited 2 30 ms before" in finding["text"]
 
 
+def test_dockerd_stopped_on_purpose_as_containerd_had_crashed(tmp_path: Path) -> None:
+    h = lives.host(managed=False)
+    services(h)
+    h.stream.die(h.containerd, 2)
+    control = h.stream.fork(h.shell)
+    h.stream.exec(control, "/usr/bin/systemctl", "systemctl stop docker")
+    h.stream.signal(h.dockerd, 15, h.init)
+    h.stream.die(h.dockerd)
+    h.stream.die(control)
+    assert found(h, tmp_path) == {}
+
+
 @pytest.mark.parametrize("words", ["stop docker containerd", "restart docker"])
 def test_a_dockerd_that_somebody_stopped(words: str, tmp_path: Path) -> None:
     h = lives.host(managed=False)
@@ -595,6 +633,18 @@ def test_a_shutdown_stops_both(tmp_path: Path) -> None:
     for daemon in (h.dockerd, h.containerd):
         h.stream.signal(daemon, 15, h.init)
         h.stream.die(daemon)
+    assert found(h, tmp_path) == {}
+
+
+def test_both_were_restarted(tmp_path: Path) -> None:
+    """An upgrade of both: docker is back, as it should be."""
+    h = lives.host(managed=False)
+    services(h)
+    for daemon in (h.dockerd, h.containerd):
+        h.stream.signal(daemon, 15, h.init)
+        h.stream.die(daemon)
+    for name in ("containerd", "dockerd"):
+        h.stream.exec(h.stream.fork(h.init), f"/usr/bin/{name}", f"/usr/bin/{name}")
     assert found(h, tmp_path) == {}
 
 
@@ -632,6 +682,19 @@ def test_a_number_that_was_used_again(tmp_path: Path) -> None:
     assert finding["severity"] == "info"
     assert finding["processes"] == [shim.id, taken.id]
     assert "which has it now" in finding["text"]
+
+
+def test_a_number_that_others_used_again_later(tmp_path: Path) -> None:
+    """GIVEN three holders of one number THEN the last two of them are nobody's matter."""
+    h = lives.life()
+    shim = h.procs["shim"]
+    for _ in range(2):
+        other = h.stream.fork(h.shell, "true", tgid=shim.tgid)
+        h.stream.die(other)
+    h.stream.snapshot("end")
+    path = h.stream.write(tmp_path / "x.rtrace")
+    kinds = [f["kind"] for f in build_report(open_capture(path))["findings"]]
+    assert kinds == ["recycled-pid"]
 
 
 def test_numbers_of_processes_that_nobody_keeps(tmp_path: Path) -> None:
@@ -702,3 +765,62 @@ def test_a_bounded_capture(tmp_path: Path) -> None:
     h.stream.rotate()
     findings = found(h, tmp_path)
     assert grave(findings) == {"shim-dead-init-alive", "runtime-killed"}
+
+
+# --- other engines, and other shapes -----------------------------------------------------------
+
+
+def test_the_process_1_of_a_shared_pid_namespace_adopts(tmp_path: Path) -> None:
+    """GIVEN a pod whose containers share the pid namespace of the first."""
+    h = lives.host()
+    pause = lives.begin(h)["init"]
+    p = lives.begin(h, cid=OTHER_CID, name="db", client=None)
+    assert p["init"].pidns == pause.pidns
+    middle = h.stream.fork(p["init"], "sh")
+    child = h.stream.fork(middle, "sleep")
+    h.stream.reparent(child, pause, reason=Reason.INIT)
+    exit_ns = h.stream.exit(middle, at=h.stream.now)
+    h.stream.reaper(middle, pause, exit_ns, reason=Reason.INIT)
+    h.stream.reap(middle)
+    assert child.parent is pause
+    assert grave(found(h, tmp_path)) == set()
+
+
+def test_an_engine_without_a_role_kills_its_containers(tmp_path: Path) -> None:
+    h = lives.host()
+    engine = h.stream.fork(h.init)
+    h.stream.exec(engine, "/usr/bin/crio", "/usr/bin/crio")
+    p = lives.begin(h, client=None)
+    h.stream.signal(p["init"], 9, engine)
+    lives.end(h, signal=9, stop=False)
+    assert findings_of(h.stream, tmp_path) == {}
+
+
+def test_a_host_that_shuts_down(tmp_path: Path) -> None:
+    h = lives.host()
+    p = lives.begin(h)
+    h.stream.signal(p["init"], 15, h.init)
+    lives.end(h, signal=15, stop=False)
+    finding = findings_of(h.stream, tmp_path)["container-killed-from-outside"]
+    assert finding["severity"] == "warning"
+
+
+def test_a_delete_whose_arguments_may_be_lost(tmp_path: Path) -> None:
+    h = lives.host()
+    p = lives.begin(h)
+    h.stream.die(p["init"])
+    h.stream.lost(0, 1)
+    runc = h.stream.fork(p["shim"])
+    h.stream.exec(runc, "/usr/bin/runc", DELETE, detail=False)
+    h.stream.die(runc)
+    lives.call(h, h.shell, "/bin/true")
+    finding = found(h, tmp_path)["exit-not-noticed"]
+    assert (finding["severity"], finding["certainty"]) == ("warning", "inferred")
+
+
+def test_children_outside_of_the_filter_are_not_missed(tmp_path: Path) -> None:
+    h = lives.host(start=False)
+    h.stream.header["filter"] = {"kind": "cgroup", "path": "/system.slice/containerd.service"}
+    older_shim(h)
+    h.stream.snapshot("start")
+    assert grave(found(h, tmp_path)) == set()
