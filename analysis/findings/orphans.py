@@ -21,7 +21,7 @@ from analysis.findings.finding import (
 from analysis.roles import SHIMS
 from analysis.runs import Container
 from analysis.timeline import rule_text
-from analysis.why.story import CONFIRMED, PREDICTED, name_container, worst
+from analysis.why.story import CONFIRMED, INFERRED, name_container, worst
 
 # In a pod that shares its pid namespace, and with --pid=container:, another's process 1 adopts.
 _KEEPERS = (*KEEPERS, "container-init")
@@ -211,6 +211,6 @@ def left_behind(case: Case) -> Iterator[Finding]:
                     *case.cite_state(shim),
                 ]
             ),
-            case.surety(gone, sure=PREDICTED),
+            case.surety(gone, sure=INFERRED),
             container.id,
         )

@@ -29,8 +29,8 @@ DEAF = ("sleep", "60")
 
 
 def run(docker: PrivateDocker, name: str, *command: str, options: tuple[str, ...] = ()) -> None:
-    words = ("run", "-d", "--network", "none", "--name", name, *options, docker.image)
-    docker.docker(*words, *command)
+    words = ("run", "-d", "--network", "none", "--stop-timeout", "1", "--name", name)
+    docker.docker(*words, *options, docker.image, *command)
 
 
 def init_of(docker: PrivateDocker, name: str) -> int:
@@ -92,6 +92,7 @@ def about(report: Any, *pids: int) -> list[dict[str, Any]]:
 def test_nothing_is_found_where_all_is_well(well: tuple[Any, PrivateDocker]) -> None:
     """GIVEN a docker from its start to its stop."""
     report, docker = well
+    assert report["losses"]["events"] == 0
     assert {c["name"] for c in report["containers"]} >= {"f-rm", "f-polite", "f-hosted", "f-live"}
     found = about(report, docker.dockerd.pid, docker.containerd.pid)
     grave = [f for f in found if f["severity"] != "info"]

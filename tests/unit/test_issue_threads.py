@@ -154,6 +154,7 @@ def test_moby_39432_containers_survive_an_upgrade(tmp_path: Path) -> None:
     finding = findings["container-left-behind"]
     assert finding["processes"] == [p["shim"].id, p["init"].id, h.containerd.id, containerd.id]
     assert "was dockerd's own child" in finding["text"]
+    assert finding["certainty"] == "inferred"
 
 
 def test_a_restart_of_the_same_docker_leaves_nothing_behind(tmp_path: Path) -> None:

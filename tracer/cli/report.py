@@ -17,7 +17,7 @@ from tracer.units import duration_option
 )
 @click.option("-o", "--output", metavar="PATH", help="Write there and not to stdout.")
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
-@click.option("--all", "full", is_flag=True, help="Fold nothing: every reparent on its own line.")
+@click.option("--all", "full", is_flag=True, help="Fold nothing: every finding and reparent.")
 @click.option("--container", metavar="X", help="Only this container: name, id or start of an id.")
 @click.option(
     "--since",
