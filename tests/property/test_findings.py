@@ -76,7 +76,7 @@ class Chaos:
         lives.begin(
             self.host,
             cid=f"{number:064x}",
-            name=f"c{number}",
+            name=f"c{number}\x1b[2J\n",
             shim=self.chance.choice(["v1", "v2"]),
             pidns=self.chance.choice([0, 4026532500 + self.containers]),
             args=self.chance.random() < 0.9,
@@ -104,7 +104,8 @@ class Chaos:
         parent = self.anybody()
         dead = [p.tgid for p in self.stream.processes if not p.alive]
         tgid = self.chance.choice(dead) if dead and self.chance.random() < 0.2 else 0
-        child = self.stream.fork(parent, tgid=tgid)
+        comm = self.chance.choice([None, "ev\x1b[31mil\n"])
+        child = self.stream.fork(parent, comm, tgid=tgid)
         if self.chance.random() < 0.3:
             program = self.chance.choice(["/bin/sh", "/usr/sbin/dockerd", "/usr/bin/runc"])
             self.stream.exec(child, program, detail=self.chance.random() < 0.9)
