@@ -27,6 +27,9 @@ static __always_inline bool in_pidns(struct task_struct *task)
 	int i;
 
 	for (i = 0; i < MAX_PIDNS_DEPTH; i++) {
+		/* Or both conditions become one comparison with a number that 6.1's verifier does not
+		 * know the end of: to it the loop has none then. */
+		BOUND(i);
 		if (i > level)
 			return false;
 		probe_upid(pid, i, &upid);
