@@ -13,9 +13,9 @@ from tests.kernels.recording import record
 if TYPE_CHECKING:
     from analysis.model import Capture
 
-# Of tests/kernel/family.c: orphans, subreapers, zombies, CLONE_PARENT, vfork, SIGCHLD ignored.
+# Of tests/kernel/family.c: orphans, subreapers, zombies, CLONE_PARENT, vfork.
 _TREE = """
-for mode in orphan subreaper subreaper-zombie "many 40" late-wait autoreap clone-parent vfork; do
+for mode in orphan subreaper subreaper-zombie "many 40" late-wait clone-parent vfork; do
     {family} $mode
 done
 {family} rename a-name
