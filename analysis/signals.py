@@ -11,7 +11,7 @@ import numpy.typing as npt
 from analysis.columns import int64
 from analysis.identity import identify
 from analysis.table import Table
-from tracer.abi import Type
+from tracer.abi import Context, Type
 from tracer.signal_kind import signal_kind
 
 SIGKILL = 9
@@ -26,6 +26,7 @@ class Signal:
             task in whose context the kernel made the signal unless ``kind`` is "process".
         kind: as `tracer.signal_kind` names it.
         sender_tid: thread of the sender.
+        sender_ends: made as all of the sender was ending, not one of its threads only.
         delivered: False: ignored, already pending, or lost.
     """
 
@@ -36,6 +37,7 @@ class Signal:
     kind: str
     delivered: bool
     sender_tid: int = 0
+    sender_ends: bool = False
 
 
 def name_of(number: int) -> str:
@@ -80,6 +82,7 @@ class Signals:
             kind=kind,
             delivered=int(found["result"]) == 0,
             sender_tid=int(found["sender_tid"]),
+            sender_ends=bool(int(found["context"]) & Context.GROUP_EXIT),
         )
 
     def fatal(self, pos: int, number: int, exit_ns: int) -> Signal | None:

@@ -70,6 +70,7 @@ enum rtrace_context {
 	RTRACE_CONTEXT_NS_INIT = 2, /* process 1 of its pid namespace */
 	RTRACE_CONTEXT_PDEATH = 4, /* the signal is the target's pdeath_signal */
 	RTRACE_CONTEXT_IDLE = 8, /* no process: interrupt on an idle CPU */
+	RTRACE_CONTEXT_GROUP_EXIT = 16, /* EXITING, and not one thread only: all of its process */
 };
 
 struct rtrace_fork { /* subject: the child */

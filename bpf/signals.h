@@ -33,8 +33,14 @@ static __always_inline void emit_signal(int signal, struct kernel_siginfo *info,
 		origin = RTRACE_ORIGIN_PRIV;
 	else
 		bpf_probe_read_kernel(&copy, sizeof(copy), info);
-	if (sender_flags & PF_EXITING)
+	if (sender_flags & PF_EXITING) {
+		struct signal_struct *group_state = READ(sender, signal);
+
 		context |= RTRACE_CONTEXT_EXITING;
+		if (READ(group_state, flags) & SIGNAL_GROUP_EXIT ||
+		    !READ(group_state, live.counter))
+			context |= RTRACE_CONTEXT_GROUP_EXIT;
+	}
 	if (!sender_process.tgid)
 		context |= RTRACE_CONTEXT_IDLE;
 	if (FIELD(target, pdeath_signal) == signal)

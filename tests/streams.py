@@ -678,7 +678,7 @@ class Stream:
         inside = [p for p in self.processes if p.pidns == process.pidns and p is not process]
         alive = [p for p in inside if p.alive]
         for member in alive:
-            context = Context.EXITING | Context.NS_INIT
+            context = Context.EXITING | Context.NS_INIT | Context.GROUP_EXIT
             self.signal(member, 9, process, origin=Origin.PRIV, context=context, si_code=128)
         for member in alive:
             # Each one's children go to process 1 first, which is exiting but still the reaper.

@@ -86,6 +86,7 @@ class Context(enum.IntFlag):
     NS_INIT = 2
     PDEATH = 4
     IDLE = 8
+    GROUP_EXIT = 16
 
 
 class DetailType(enum.IntEnum):

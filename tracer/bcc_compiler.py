@@ -61,30 +61,36 @@ def compile_c(
     if missing := explain_missing_bcc():
         raise missing
     request = {"source": source, "flags": list(flags), "functions": list(functions)}
+    # Ctrl-C waits until main() has said what it does: while Python starts, it would be an error.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        done = subprocess.run(
+        child = subprocess.Popen(
             [sys.executable, "-P", "-c", _CHILD, _package_root()],
-            input=json.dumps(request).encode(),
-            capture_output=True,
-            check=False,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=_environment(kernel_source),
         )
     except OSError as error:  # no more files, memory or processes
         cause = f"its compiler cannot be started: {os.strerror(error.errno or 0)}"
         raise HostError("cannot use the bcc engine", cause, "use --engine core") from None
-    said = done.stderr.decode("utf-8", "replace")
-    if done.returncode == _BROKEN:
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    with child:
+        answered, errors = child.communicate(json.dumps(request).encode())
+    said = errors.decode("utf-8", "replace")
+    if child.returncode == _BROKEN:
         raise HostError("cannot use the bcc engine", said.strip(), _INSTALL)
-    if done.returncode == _REFUSED:
+    if child.returncode == _REFUSED:
         raise CompileError(_first_reason(said))
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
+    if child.returncode < 0:
+        name = signal.Signals(-child.returncode).name
         raise HostError(
             "cannot use the bcc engine", f"{name} ended the compiler", "try again, or --engine core"
         )
-    if done.returncode != 0:
+    if child.returncode != 0:
         raise HostError("cannot use the bcc engine", _first_reason(said), "use --engine core")
-    return {name: bytes.fromhex(code) for name, code in json.loads(done.stdout).items()}
+    return {name: bytes.fromhex(code) for name, code in json.loads(answered).items()}
 
 
 def _environment(kernel_source: str | None) -> dict[str, str]:
@@ -132,4 +138,5 @@ def _answer() -> int:
 def main() -> None:
     """The process's whole life; Ctrl-C ends it at once."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     sys.exit(_answer())

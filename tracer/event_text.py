@@ -94,7 +94,7 @@ def _reaper(event: abi.Event) -> str:
 def _signal(event: abi.Event) -> str:
     sent = event.signal
     scope = "process" if sent.group else f"thread {event.tid}"
-    context = "|".join(flag.name.lower() for flag in abi.Context(sent.context & 15) if flag.name)
+    context = "|".join(flag.name.lower() for flag in abi.Context(sent.context & 31) if flag.name)
     return (
         f"{signal_name(sent.signal)} to {scope}, {_RESULTS.get(sent.result, sent.result)}, "
         f"in the context of {_comm(sent.comm)} "

@@ -22,7 +22,6 @@ from analysis.identity import identify
 from analysis.roles import SHIMS
 from analysis.scene import End
 from analysis.text_layout import span
-from analysis.why.kills import EXITING_NS
 from analysis.why.lineage import origin_text
 from analysis.why.story import CONFIRMED, UNKNOWN, name_container, signal_text
 from tracer.abi import Context, Origin, Type
@@ -120,10 +119,7 @@ def parent_deaths(case: Case) -> Iterator[Finding]:
         end = scene.end_of(pos)
         if end.by is None or end.by.kind != "parent-death" or end.ts_ns is None:
             continue
-        above, thread = end.by.sender, False
-        if above >= 0:
-            left = int(scene.exit_ns[above])
-            thread = left < 0 or left > end.by.ts_ns + EXITING_NS
+        above, thread = end.by.sender, not end.by.sender_ends
         container = scene.membership.of(pos)
         daemon = scene.roles[pos] in (*DAEMONS, *SHIMS)
         if not daemon and not (container is not None and thread):

@@ -10,9 +10,6 @@ from analysis.why.lineage import command_of, origin_text
 from analysis.why.story import CONFIRMED, INFERRED, UNKNOWN, Story, signal_text
 from tracer.text import printable
 
-# From the signal that a thread's exit sends to the EXIT of its process, at most.
-EXITING_NS = 200_000_000
-
 _TERMINAL = {1: "a hang-up of", 2: "Ctrl-C on", 3: "Ctrl-\\ on"}
 _FAULTS = {4: "an illegal instruction", 5: "a trap", 7: "a bus error", 8: "an arithmetic fault"}
 _FAULTS |= {11: "a bad memory access", 31: "a system call that seccomp forbids"}
@@ -136,42 +133,23 @@ def _short_path(path: str) -> str:
 def _parent_death(story: Story, pos: int, signal: Signal, clause: str, certainty: str) -> None:
     """prctl(PR_SET_PDEATHSIG) fires when the parent THREAD exits, also if the process lives on."""
     parent = signal.sender
-    thread = f"thread {signal.sender_tid} of {story.name(parent)}"
-    ended = _ended_near(story, pos, parent, signal)
-    number = signal_text(signal.signal)
-    if ended is False:
-        text = f"{thread} ended while the process lived on"
+    if signal.sender_ends:
+        text = f"{story.name(parent)} ended"
+    else:
+        text = (
+            f"thread {signal.sender_tid} of {story.name(parent)} ended while the process lived on"
+        )
         story.lacks(
             f"Why thread {signal.sender_tid} ended is not recorded (threads' ends are not). A "
             "runtime with a pool of threads, Go's for one, ends them when it likes."
         )
-    elif ended:
-        text = f"{story.name(parent)} ended"
-    else:
-        text = f"{thread}, or all of it, ended"
+    number = signal_text(signal.signal)
     asked = "the parent-death signal that it had been given (PR_SET_PDEATHSIG)"
     story.add_signal(signal, f"{text}: the kernel sent {number}, {asked}, to {story.name(pos)}")
-    story.because(f"{clause}, {asked}: {text}", certainty if ended is not None else INFERRED)
+    story.because(f"{clause}, {asked}: {text}", certainty)
     story.blame(parent, signal.ts_ns)
-    if ended is not False:
+    if signal.sender_ends:
         story.follow(parent)
-
-
-def _ended_near(story: Story, pos: int, parent: int, signal: Signal) -> bool | None:
-    """Whether the whole parent process ended with that thread; None: not known."""
-    scene = story.scene
-    for adoption in scene.adoptions_of(pos):
-        near = abs(adoption.ts_ns - signal.ts_ns) < EXITING_NS
-        if near and adoption.old == parent and adoption.reason == "thread":
-            moved = adoption.certainty == CONFIRMED
-            left = int(scene.exit_ns[parent])
-            # Threads of a process that is ending as a whole hand children on to each other.
-            if not 0 <= left - signal.ts_ns < EXITING_NS:
-                return False if moved else None
-    ended = int(scene.exit_ns[parent]) if parent >= 0 else -1
-    if ended < 0:
-        return None if scene.end_of(parent).how == "not-seen" else False
-    return abs(ended - signal.ts_ns) < EXITING_NS
 
 
 def _namespace_end(story: Story, pos: int, signal: Signal, clause: str, certainty: str) -> None:

@@ -109,7 +109,7 @@ def test_parent_death_signal(recorder: Recorder, build: Build) -> None:
 
     (event,) = signals_to(seen, told["child"])
     assert (event.signal.signal, event.signal.origin) == (signal.SIGTERM, Origin.NOINFO)
-    assert event.signal.context == Context.EXITING | Context.PDEATH
+    assert event.signal.context == Context.EXITING | Context.PDEATH | Context.GROUP_EXIT
     assert event.signal.sender_tgid == told["middle"]
     assert seen.event(told["child"], Type.EXIT).exit.exit_code == signal.SIGTERM
 
@@ -139,7 +139,7 @@ def test_end_of_a_pid_namespace(recorder: Recorder) -> None:
     for child in children:
         (event,) = signals_to(seen, child)
         assert (event.signal.signal, event.signal.origin) == (signal.SIGKILL, Origin.PRIV)
-        assert event.signal.context == Context.EXITING | Context.NS_INIT
+        assert event.signal.context == Context.EXITING | Context.NS_INIT | Context.GROUP_EXIT
         assert event.signal.sender_tgid == init
         assert seen.event(child, Type.EXIT).exit.exit_code == signal.SIGKILL
         # and nobody adopts them

@@ -15,7 +15,7 @@ from tracer.abi import Context, Origin
 
 SEEDS = st.integers(0, 2**32 - 1)
 SLOW = settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.too_slow])
-PDEATH = Context.EXITING | Context.PDEATH
+PDEATH = Context.EXITING | Context.PDEATH | Context.GROUP_EXIT
 
 
 class World:

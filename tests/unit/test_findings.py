@@ -487,7 +487,7 @@ def test_a_container_that_killed_itself(who: str, tmp_path: Path) -> None:
 
 def parent_death(h: Host, child: Proc, parent: Proc, *, thread: bool) -> None:
     s = h.stream
-    context = Context.EXITING | Context.PDEATH
+    context = Context.EXITING | Context.PDEATH | (0 if thread else Context.GROUP_EXIT)
     ts_ns = s.now + s.step
     s.reparent(child, at=ts_ns, tid=parent.tgid + 7, reason=Reason.THREAD if thread else None)
     if not thread:

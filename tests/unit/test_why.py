@@ -604,7 +604,7 @@ def test_the_containerd_of_a_killed_dockerd(tmp_path: Path) -> None:
     p = lives.begin(h)
     s = h.stream
     s.signal(h.dockerd, 9, h.shell)
-    context = Context.EXITING | Context.PDEATH
+    context = Context.EXITING | Context.PDEATH | Context.GROUP_EXIT
     exit_ns = s.now + s.step
     s.reparent(h.containerd, at=exit_ns)
     s.exit(h.dockerd, signal=9, at=exit_ns)
@@ -730,7 +730,7 @@ def pdeath(h: Host, *, lives_on: bool) -> tuple[Proc, Proc]:
     s.exec(parent, "/usr/bin/agent", "agent")
     child = s.fork(parent)
     s.exec(child, "/usr/bin/job", "job")
-    context = Context.EXITING | Context.PDEATH
+    context = Context.EXITING | Context.PDEATH | (0 if lives_on else Context.GROUP_EXIT)
     number = {"origin": Origin.NOINFO, "context": context, "sender_tid": parent.tgid + 7}
     ts_ns = s.now + 10
     reason = Reason.THREAD if lives_on else None
@@ -779,7 +779,7 @@ def test_a_child_that_the_end_itself_kills_is_no_cause_of_it(tmp_path: Path) -> 
     s = h.stream
     parent, other = s.fork(h.shell, "agent"), s.fork(h.shell, "other")
     child = s.fork(parent, "job")
-    context = Context.EXITING | Context.PDEATH
+    context = Context.EXITING | Context.PDEATH | Context.GROUP_EXIT
     s.reparent(child, at=s.now + 10)
     s.signal(child, 9, parent, origin=Origin.NOINFO, context=context)
     s.die(child, signal=9)
@@ -1223,7 +1223,7 @@ def test_causes_that_run_in_a_circle_end(tmp_path: Path) -> None:
     h = lives.host()
     s = h.stream
     a, b = s.fork(h.shell, "a"), s.fork(h.shell, "b")
-    context = Context.EXITING | Context.PDEATH
+    context = Context.EXITING | Context.PDEATH | Context.GROUP_EXIT
     s.signal(a, 9, b, origin=Origin.NOINFO, context=context)
     s.signal(b, 9, a, origin=Origin.NOINFO, context=context)
     s.die(a, signal=9)
@@ -1238,7 +1238,7 @@ def test_a_long_chain_is_cut_and_says_where_it_goes_on(tmp_path: Path) -> None:
     s = h.stream
     line = [s.fork(h.shell, f"p{i}") for i in range(20)]
     kill(h, line[0], h.shell)
-    context = Context.EXITING | Context.PDEATH
+    context = Context.EXITING | Context.PDEATH | Context.GROUP_EXIT
     for above, below in pairwise(line):
         s.signal(below, 9, above, origin=Origin.NOINFO, context=context)
         s.die(below, signal=9)
