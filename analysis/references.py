@@ -58,17 +58,6 @@ class References:
         """How a process ended, None if there is no process."""
         if end is None:
             return None
-        cause = None
-        if end.by is not None or end.oom:
-            kind = "oom" if end.oom else end.by.kind if end.by is not None else None
-            sender = end.by.sender if end.by is not None else None
-            cause = {
-                "kind": kind,
-                "ts_ns": end.by.ts_ns if end.by is not None else None,
-                # The task in whose context a kernel-made signal arose did not send it.
-                "sender": self.ref(sender) if kind == "process" else None,
-                "context": self.ref(sender) if kind != "process" else None,
-            }
         return {
             "how": end.how,
             "ts_ns": end.ts_ns,
@@ -77,8 +66,22 @@ class References:
             "signal_name": None if end.signal is None else name_of(end.signal),
             "core": end.core,
             "oom": end.oom,
-            "cause": cause,
+            "cause": self.cause(end),
             "text": self.scene.end_text(end),
+        }
+
+    def cause(self, end: End) -> Json | None:
+        """The fatal signal, None if there was none or it was not recorded."""
+        if end.by is None and not end.oom:
+            return None
+        kind = "oom" if end.oom or end.by is None else end.by.kind
+        sender = end.by.sender if end.by is not None else None
+        return {
+            "kind": kind,
+            "ts_ns": end.by.ts_ns if end.by is not None else None,
+            # The task in whose context a kernel-made signal arose did not send it.
+            "sender": self.ref(sender) if kind == "process" else None,
+            "context": self.ref(sender) if kind != "process" else None,
         }
 
     def step(self, entry: Entry) -> Json:

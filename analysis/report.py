@@ -6,6 +6,7 @@ Every other format is made of it. It holds plain dicts, lists, strings, ints, bo
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis import recording
 from analysis.columns import rows_of
@@ -258,6 +259,7 @@ class _Builder(References):
         for entry in timeline:
             keep[[positions[id_] for id_ in entry["processes"]]] = True
         keep[self.named] = True
+        killed_by = self._killers(keep)
         rows = np.flatnonzero(keep)
         part = frame.iloc[rows]
         result = []
@@ -270,9 +272,26 @@ class _Builder(References):
             entry.update(zip(_PROCESS_COLUMNS, values[i], strict=True))
             entry["args"] = list(args[i]) if isinstance(args[i], tuple) else []
             entry["role"], entry["container"] = extra[i]
+            entry["exec_ns"] = self._exec_times(pos)
+            entry["killed_by"] = killed_by.get(pos)
             entry["parents"] = [parents[row] for row in scene.intervals_of(pos)]
             result.append(entry)
         return result
+
+    def _killers(self, keep: npt.NDArray[np.bool_]) -> dict[int, Json | None]:
+        """The fatal signals of those that are kept. Keeps those who sent them, too."""
+        killed = self.capture.processes["exit_signal"].fillna(0).to_numpy(np.int64) > 0
+        found: dict[int, Json | None] = {}
+        while todo := [pos for pos in np.flatnonzero(keep & killed).tolist() if pos not in found]:
+            found.update((pos, self.cause(self.scene.end_of(pos))) for pos in todo)
+            keep[self.named] = True
+        return found
+
+    def _exec_times(self, pos: int) -> list[int]:
+        programs = self.scene.programs
+        own = slice(programs.rows(pos).start, programs.rows(pos).stop)
+        times: list[int] = programs.from_ns[own][programs.executed[own]].tolist()
+        return times
 
     def _parents(self) -> list[Json]:
         names = ("parent", "from_ns", "until_ns", "how", "certainty")

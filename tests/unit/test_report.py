@@ -107,6 +107,25 @@ def test_boot_times_beyond_2_to_the_53_stay_exact(tmp_path: Path) -> None:
     assert found["start_ns"] == child.start_ns
 
 
+def test_a_process_tells_when_it_executed_and_what_killed_it(tmp_path: Path) -> None:
+    s = Stream()
+    init = s.process("systemd", tgid=1)
+    cron, child, other = s.fork(init), s.fork(init), s.fork(init)
+    execs = [s.exec(child, "/bin/sh", "sh -c x"), s.exec(child, "/bin/sleep", "sleep 9")]
+    sent = s.signal(child, 9, cron)
+    s.die(child, signal=9)
+    s.die(other, 3)
+    s.snapshot("end")
+    report = report_of(s, tmp_path)
+    by_id = {p["id"]: p for p in report["processes"]}
+    assert by_id[child.id]["exec_ns"] == execs
+    killed_by = by_id[child.id]["killed_by"]
+    assert (killed_by["kind"], killed_by["ts_ns"]) == ("process", sent)
+    assert killed_by["sender"]["id"] == cron.id
+    assert by_id[other.id]["killed_by"] is None
+    assert by_id[other.id]["exec_ns"] == []
+
+
 # --- what is asked for -------------------------------------------------------------------------
 
 
