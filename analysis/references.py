@@ -23,7 +23,7 @@ class References:
     Attributes:
         boot_ns: boot time from which the relative times count.
         clocks: what the wall clock showed when.
-        named: positions of the processes that were referred to.
+        named: positions of the processes that were referred to, also by the steps of a story.
     """
 
     def __init__(self, capture: Capture) -> None:
@@ -31,10 +31,11 @@ class References:
         self.boot_ns = capture.table.started_ns
         self.clocks = Clocks(capture.table)
         self._refs: dict[int, Json] = {}
+        self._told: set[int] = set()
 
     @property
     def named(self) -> list[int]:
-        return list(self._refs)
+        return sorted(self._told.union(self._refs))
 
     def ref(self, pos: int | None) -> Json | None:
         """A process by reference; None if not known."""
@@ -86,6 +87,7 @@ class References:
 
     def step(self, entry: Entry) -> Json:
         """A step of a story: what, when, who, and the events that it rests on."""
+        self._told.update(entry.processes)
         return {
             "ts_ns": entry.ts_ns,
             "rel_ns": entry.ts_ns - self.boot_ns,

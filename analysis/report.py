@@ -55,6 +55,7 @@ def build_report(
     container: str | None = None,
     since_ns: int | None = None,
     until_ns: int | None = None,
+    every_process: bool = True,
 ) -> Json:
     """Report of a capture.
 
@@ -62,6 +63,8 @@ def build_report(
         container: report this one only: its name, its id, or the beginning of its id.
         since_ns, until_ns: report what happened between these boot times only. Ends that came
             later are still told.
+        every_process: False: list only those processes that the rest of the report refers to. A
+            text shows no others, and of a storm of millions each takes time and memory.
 
     Raises:
         CaptureError: no container, or several, match.
@@ -86,7 +89,7 @@ def build_report(
     # Before the processes: all that are referred to are listed.
     described = recording.describe(capture, builder.clocks, builder.triggers, builder.ref)
     processes = builder.processes(
-        chosen if container is not None else None, window, timeline, reparents
+        chosen if container is not None else None, window, every=every_process
     )
     return {
         "schema": SCHEMA,
@@ -240,24 +243,21 @@ class _Builder(References):
         self,
         chosen: list[Container] | None,
         window: Window,
-        timeline: list[Json],
-        reparents: list[Json],
+        *,
+        every: bool,
     ) -> list[Json]:
-        """Processes that lived in the window (and belong to the containers), and all that the
-        rest of the report refers to."""
+        """Processes that lived in the window (and belong to the containers) if ``every`` is to be
+        listed, and all that the rest of the report refers to."""
         scene = self.scene
         frame = self.capture.processes
-        keep = np.ones(len(frame), bool)
-        if chosen is not None:
+        keep = np.full(len(frame), every)
+        if every and chosen is not None:
             keep[:] = False
             keep[[p for c in chosen for p in _people(scene, c)]] = True
         if window.since_ns is not None:
             keep &= (scene.exit_ns < 0) | (scene.exit_ns >= window.since_ns)
         if window.until_ns is not None:
             keep &= frame["seen_ns"].fillna(0).to_numpy(np.int64) <= window.until_ns
-        positions = dict(zip(scene.ids.tolist(), range(len(frame)), strict=True))
-        for entry in timeline:
-            keep[[positions[id_] for id_ in entry["processes"]]] = True
         keep[self.named] = True
         killed_by = self._killers(keep)
         rows = np.flatnonzero(keep)
@@ -266,7 +266,7 @@ class _Builder(References):
         args = part["args"].to_numpy(object)
         extra = rows_of(part, ("role", "container"))
         values = rows_of(part, _PROCESS_COLUMNS)
-        parents = self._parents()
+        parents = self._parents(rows)
         for i, pos in enumerate(rows.tolist()):
             entry = {"id": scene.ids[pos]}
             entry.update(zip(_PROCESS_COLUMNS, values[i], strict=True))
@@ -274,7 +274,7 @@ class _Builder(References):
             entry["role"], entry["container"] = extra[i]
             entry["exec_ns"] = self._exec_times(pos)
             entry["killed_by"] = killed_by.get(pos)
-            entry["parents"] = [parents[row] for row in scene.intervals_of(pos)]
+            entry["parents"] = parents[i]
             result.append(entry)
         return result
 
@@ -293,10 +293,13 @@ class _Builder(References):
         times: list[int] = programs.from_ns[own][programs.executed[own]].tolist()
         return times
 
-    def _parents(self) -> list[Json]:
+    def _parents(self, positions: npt.NDArray[np.int64]) -> list[list[Json]]:
+        """Of each of these processes its parents, in order."""
         names = ("parent", "from_ns", "until_ns", "how", "certainty")
-        rows = rows_of(self.scene.parents, names)
-        return [dict(zip(names, row, strict=True)) for row in rows]
+        intervals = [self.scene.intervals_of(pos) for pos in positions.tolist()]
+        rows = [row for found in intervals for row in found]
+        values = iter(rows_of(self.scene.parents.iloc[rows], names))
+        return [[dict(zip(names, next(values), strict=True)) for _ in found] for found in intervals]
 
 
 def _people(scene: Scene, container: Container) -> list[int]:
