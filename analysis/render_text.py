@@ -55,6 +55,9 @@ class _Text:
         self.names = {c["id"]: _container_name(c) for c in report["containers"]}
         moments = [e["ts_ns"] for key in ("timeline", "reparents") for e in report[key]]
         self.time = max((len(self.page.since(ts_ns)) for ts_ns in moments), default=9) + 2
+        self._steps: dict[str | None, list[int]] = {}  # of the timeline, by container
+        for i, entry in enumerate(self.report["timeline"]):
+            self._steps.setdefault(entry["container"], []).append(i)
 
     def render(self) -> str:
         render_head(self.page, self.report)
@@ -98,12 +101,9 @@ class _Text:
 
     def _entries_of(self, id_: str) -> list[Json]:
         """Steps of a container, and what happened to the host in between."""
-        timeline = self.report["timeline"]
-        own = [i for i, entry in enumerate(timeline) if entry["container"] == id_]
-        if not own:
-            return []
-        inside = timeline[own[0] : own[-1] + 1]
-        return [entry for entry in inside if entry["container"] in (id_, None)]
+        own, host = self._steps.get(id_, []), self._steps.get(None, [])
+        between = [i for i in host if own and own[0] < i < own[-1]]
+        return [self.report["timeline"][i] for i in sorted(own + between)]
 
     @property
     def _clock(self) -> bool:

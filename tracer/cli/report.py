@@ -55,6 +55,7 @@ def report(
         container=container,
         since_ns=_boot_ns(start_ns, since),
         until_ns=_boot_ns(start_ns, until),
+        every_process=format_ != "text",
     )
     if format_ == "json":
         text = json.dumps(built, indent=1, ensure_ascii=True) + "\n"
