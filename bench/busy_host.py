@@ -19,9 +19,8 @@ import numpy.typing as npt
 
 from bench.scenes import SCENES, quiet
 from bench.stamps import FIRST_TGID, Copy, Stamp
-from tests.streams import BOOT_NS, WALL_NS, Stream
-from tracer import abi
-from tracer.capture_format import FACT, PHASES, TASK_PHASE, TASKS
+from tests.streams import BOOT_NS, WALL_NS, Proc
+from tracer.capture_format import FACT
 from tracer.capture_writer import CaptureWriter
 
 Array = npt.NDArray[Any]
@@ -97,10 +96,10 @@ def write_capture(path: str | os.PathLike[str], events: int, seed: int = 1) -> i
     random = np.random.default_rng(seed)
     stamps = [Stamp(scene.play().stream) for scene in SCENES]
     plan = make_plan(stamps, events, random)
-    host = quiet().stream
-    writer = CaptureWriter(path, host.header, force=True)
-    _write_host(writer, host, "start")
-    held, living = _Held(), list[dict[str, Any]]()
+    header = quiet().stream.header
+    writer = CaptureWriter(path, header, force=True)
+    _write_snapshot(writer, "start", BOOT_NS, [])
+    held, living = _Held(), list[Proc]()
     tgid, end_ns, now = FIRST_TGID, BOOT_NS, BOOT_NS
     for number, (start_ns, scene) in enumerate(
         zip(plan.starts.tolist(), plan.scene.tolist(), strict=True)
@@ -118,68 +117,28 @@ def write_capture(path: str | os.PathLike[str], events: int, seed: int = 1) -> i
     while now < end_ns:
         now += _WINDOW_NS
         held.write_until(writer, now, random)
-    host.now = now
-    _write_host(writer, host, "end", living)
-    none = [[0, 0]] * host.cpus
+    _write_snapshot(writer, "end", now, living)
     writer.close(
         {
             "ts_ns": now + 1_000_000,
             "wall_ns": WALL_NS + now + 1_000_000 - BOOT_NS,
             "reason": "signal",
             "command_status": None,
-            "losses": none,
+            "losses": [[0, 0]] * header["host"]["cpus"],
             "snapshot_end": True,
         }
     )
     return writer.events_written
 
 
-def _write_host(
-    writer: CaptureWriter, host: Stream, phase: str, living: list[dict[str, Any]] | None = None
-) -> None:
-    """The snapshot: the host's own processes, and those of the scenes that live on."""
-    records = bytearray(TASK_PHASE.pack(PHASES.index(phase)))
-    known = {p.tgid: p.start_ns for p in host.processes}
-    known |= {p["tgid"]: p["start_ns"] for p in living or ()}
-    entries = [
-        {
-            "tgid": p.tgid,
-            "start_ns": p.start_ns,
-            "parent": p.parent.tgid if p.parent else 0,
-            "comm": p.comm,
-            "ns_tgid": p.ns_tgid,
-            "pidns": p.pidns,
-            "flags": int(p.flags),
-            "exe": p.exe,
-            "args": p.args,
-            "cgroup": p.cgroup,
-        }
-        for p in host.processes
-    ]
-    entries = sorted([*entries, *(living or ())], key=lambda p: p["tgid"])
-    for i, p in enumerate(entries):
-        task = abi.Task(
-            ts_ns=host.now + i * 300,
-            start_ns=p["start_ns"],
-            parent_start_ns=known.get(p["parent"], 0),
-            tgid=p["tgid"],
-            parent_tgid=p["parent"],
-            ns_tgid=p["ns_tgid"],
-            pidns=p["pidns"],
-            level=int(p["pidns"] != 0),
-            flags=p["flags"],
-            comm=p["comm"].encode()[: abi.COMM_LEN - 1],
-        )
-        records += bytes(task)
-    writer.write(TASKS, bytes(records))
-    keys = ("tgid", "start_ns", "exe", "args")
-    writer.write_processes(
-        phase,
-        [
-            {key: p[key] for key in keys} | {"args_cut": False, "cgroup": f"0::{p['cgroup']}\n"}
-            for p in entries
-        ],
-    )
+def _write_snapshot(writer: CaptureWriter, phase: str, now: int, living: list[Proc]) -> None:
+    """The host's own processes, and those of the scenes that live on."""
+    host = quiet().stream
+    host.now = now
+    host.processes += living
+    host.snapshot(phase)
+    for kind, content in host.chunks():
+        writer.write(kind, content)
 
 
 def main() -> None:

@@ -128,7 +128,8 @@ def scripts() -> Host:
     host = _host()
     stream = host.stream
     shell = stream.fork(host.shell)
-    stream.exec(shell, "/bin/bash", "bash /usr/local/bin/check", cgroup="/system.slice/cron.service")
+    cgroup = "/system.slice/cron.service"
+    stream.exec(shell, "/bin/bash", "bash /usr/local/bin/check", cgroup=cgroup)
     for number in range(250):
         _subshell(host, shell)
         if number % 10 == 0:

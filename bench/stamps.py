@@ -5,6 +5,7 @@ Only numpy touches the records: a copy takes microseconds, whatever the scene ha
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from bench.scenes import NAME, SOURCE
 from tests.lives import CID
-from tests.streams import BOOT_NS, Stream
+from tests.streams import BOOT_NS, Proc, Stream
 from tracer import abi
 from tracer.abi import Type
 from tracer.capture_format import DETAILS, EVENT_STRIDE, EVENTS, FACT, RING_HEADER_SIZE
@@ -33,15 +34,14 @@ class Copy:
         ts_ns, events: by event: its time, and the record with the ring's header as bytes.
         details: (ts_ns, record) of each.
         facts: contents of FACT chunks.
-        tasks: records of abi.Task of those that live on.
-        procs: the same as in PROC chunks.
+        living: processes that live on, as the snapshot at the end tells of them.
     """
 
     ts_ns: npt.NDArray[np.int64]
     events: Array
     details: list[tuple[int, bytes]]
     facts: list[dict[str, Any]]
-    living: list[dict[str, Any]]
+    living: list[Proc]
 
 
 class Stamp:
@@ -111,23 +111,21 @@ class Stamp:
         details = self._details.copy(start_ns, shift, pace, name, cid, random)
         facts = [json.loads(f.replace(CID, cid).replace(NAME, name)) for f in self._facts]
         for fact in facts:
-            fact["ts_ns"] = int(_moved(np.array([fact["ts_ns"]], np.uint64), start_ns, pace)[0])
-        living = [
-            {
-                "tgid": p.tgid + shift,
-                "start_ns": int(_moved(np.array([p.start_ns], np.uint64), start_ns, pace)[0]),
-                "parent": 1 if p.parent is None or p.parent.tgid < FIRST_TGID else p.parent.tgid + shift,
-                "comm": p.comm,
-                "ns_tgid": p.ns_tgid if p.pidns else p.tgid + shift,
-                "pidns": p.pidns + number if p.pidns else 0,
-                "flags": int(p.flags),
-                "exe": p.exe,
-                "args": p.args,
-                "cgroup": p.cgroup.replace(CID, cid),
-            }
-            for p in self._living
-        ]
-        return Copy(ts_ns, rows, details, facts, living)
+            fact["ts_ns"] = _moved_one(fact["ts_ns"], start_ns, pace)
+        living: dict[int, Proc] = {}
+        for p in self._living:
+            above = p.parent.tgid if p.parent else 0
+            living[p.tgid] = dataclasses.replace(
+                p,
+                tgid=p.tgid + shift,
+                start_ns=_moved_one(p.start_ns, start_ns, pace),
+                parent=living.get(above, p.parent),
+                ns_tgid=p.ns_tgid if p.pidns else p.tgid + shift,
+                pidns=p.pidns + number if p.pidns else 0,
+                args=[arg.replace(CID, cid).replace(NAME, name) for arg in p.args],
+                cgroup=p.cgroup.replace(CID, cid),
+            )
+        return Copy(ts_ns, rows, details, facts, list(living.values()))
 
 
 class _Details:
@@ -179,7 +177,12 @@ class _Details:
 
 def _moved(times: Array, start_ns: int, pace: float) -> Array:
     relative = times.astype(np.int64) - BOOT_NS
-    return (start_ns + np.rint(relative * pace).astype(np.int64)).astype(np.uint64)
+    moved: Array = (start_ns + np.rint(relative * pace).astype(np.int64)).astype(np.uint64)
+    return moved
+
+
+def _moved_one(time: int, start_ns: int, pace: float) -> int:
+    return int(_moved(np.array([time]), start_ns, pace)[0])
 
 
 def _places(blob: bytes, mark: str) -> Array:
