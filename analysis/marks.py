@@ -10,9 +10,9 @@ import pandas as pd
 from analysis.clocks import Clocks
 from analysis.columns import as_int
 from analysis.scene import Scene
+from analysis.steps import Entry
 from analysis.table import Table
 from analysis.text_layout import seconds
-from analysis.timeline import Entry
 from tracer.text import printable
 
 # A save that does not say for which event it was made was made for one that came shortly before.

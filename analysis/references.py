@@ -12,7 +12,7 @@ from analysis.clocks import Clocks
 from analysis.model import Capture
 from analysis.scene import End
 from analysis.signals import name_of
-from analysis.timeline import Entry, Evidence
+from analysis.steps import Entry, Evidence
 
 Json = dict[str, Any]
 

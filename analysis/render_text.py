@@ -10,58 +10,62 @@ from typing import Any
 
 from analysis.render_findings import render_findings
 from analysis.render_head import render_head
+from analysis.render_timeline import Timelines
+from analysis.steps import CERTAINTIES, REASONS
 from analysis.text_layout import span, table_row
 from analysis.text_page import (
     BOLD,
-    CLOCK,
     DIM,
-    GREEN,
     INDENT,
     RED,
-    WIDE,
     YELLOW,
     Page,
     bounded_width,
 )
 from analysis.text_safety import command_line
 from analysis.text_safety import width as columns_of
-from analysis.timeline import CERTAINTIES, REASONS
 from tracer.text import printable
 
 Json = dict[str, Any]
 
 # Reparents that are listed one by one; a storm beyond that is counted unless all are asked for.
 LISTED = 400
-# Adoptions between processes of one container that its timeline tells, likewise.
-TOLD = 100
 
 
-def render_text(report: Json, *, width: int, color: bool, full: bool = False) -> str:
+def render_text(
+    report: Json,
+    *,
+    width: int,
+    color: bool,
+    full: bool = False,
+    unfold: bool = False,
+    times: str = "auto",
+) -> str:
     """Report as text, ended by a newline.
 
     Args:
         report: what `build_report` gave.
         width: columns of the terminal.
         color: with terminal colours.
-        full: list every finding and reparent, however many there are.
+        full: fold and leave out nothing: every step, finding and reparent.
+        unfold: tell each step that timelines fold.
+        times: one of `render_timeline.TIMES`.
     """
-    return _Text(report, bounded_width(width), color, full).render()
+    page = Page(report["capture"]["started"]["boot_ns"], bounded_width(width), color)
+    return _Text(
+        report, page, Timelines(page, report, unfold=unfold, full=full, times=times), full
+    ).render()
 
 
 class _Text:
-    def __init__(self, report: Json, width: int, color: bool, full: bool) -> None:
-        self.report, self.full = report, full
-        self.page = Page(report["capture"]["started"]["boot_ns"], width, color)
-        self.names = {c["id"]: _container_name(c) for c in report["containers"]}
-        moments = [e["ts_ns"] for key in ("timeline", "reparents") for e in report[key]]
-        self.time = max((len(self.page.since(ts_ns)) for ts_ns in moments), default=9) + 2
-        self._steps: dict[str | None, list[int]] = {}  # of the timeline, by container
-        for i, entry in enumerate(self.report["timeline"]):
-            self._steps.setdefault(entry["container"], []).append(i)
+    def __init__(self, report: Json, page: Page, timelines: Timelines, full: bool) -> None:
+        self.report, self.page, self.timelines, self.full = report, page, timelines, full
+        self.names, self.time = timelines.names, timelines.since_room
 
     def render(self) -> str:
         render_head(self.page, self.report)
         render_findings(self.page, self.report, self.full)
+        self.timelines.host()
         busy: list[Json] = []
         idle: list[Json] = []
         told = {entry["container"] for entry in self.report["timeline"]}
@@ -83,32 +87,7 @@ class _Text:
                 self.page.put(f"run {number} of {len(runs)}", BOLD, first=INDENT)
             self._run(container, run)
         self.page.put("")
-        entries = self._entries_of(container["id"])
-        head = f"{INDENT}{'seconds':<{self.time}}"
-        if self._clock:
-            head = f"{head}{'UTC':<{CLOCK}}what happened"
-        elif entries and entries[0]["utc"]:
-            head = f"{head}what happened (the first at {entries[0]['utc'][11:23]} UTC)"
-        self.page.put(head, DIM)
-        orphans = 0
-        for entry in entries:
-            orphans += entry["kind"] == "orphan"
-            if entry["kind"] != "orphan" or orphans <= TOLD or self.full:
-                self._entry(entry)
-        if orphans > TOLD and not self.full:
-            text = f"{orphans - TOLD} more adoptions in the container: `rtrace report --all`"
-            self.page.put(text, first=INDENT)
-
-    def _entries_of(self, id_: str) -> list[Json]:
-        """Steps of a container, and what happened to the host in between."""
-        own, host = self._steps.get(id_, []), self._steps.get(None, [])
-        between = [i for i in host if own and own[0] < i < own[-1]]
-        return [self.report["timeline"][i] for i in sorted(own + between)]
-
-    @property
-    def _clock(self) -> bool:
-        """There is room for wall-clock times."""
-        return self.page.width >= WIDE
+        self.timelines.container(container)
 
     def _describe(self, container: Json) -> str:
         name = printable(container["name"]) if container["name"] else "(name not known)"
@@ -164,20 +143,6 @@ class _Text:
             self._args = {p["id"]: p["args"] for p in self.report["processes"]}
         words = command_line(self._args.get(id_) or (), limit=300)
         return f": {words}" if words else ""
-
-    def _entry(self, entry: Json) -> None:
-        text = printable(entry["text"])
-        codes: tuple[str, ...] = ()
-        if entry["certainty"] not in (None, "confirmed"):
-            codes = (YELLOW,)
-        elif "was killed by" in text:
-            codes = (RED,)
-        elif entry["certainty"] == "confirmed":
-            codes = (GREEN,)
-        time = f"{self.page.since(entry['ts_ns']):<{self.time}}"
-        if self._clock:
-            time = f"{time}{(entry['utc'] or '')[11:23]:<{CLOCK}}"
-        self.page.put(text, *codes, first=INDENT + time, dim=True)
 
     def _idle(self, containers: list[Json]) -> None:
         """Containers to which nothing happened: a line each."""
@@ -305,10 +270,6 @@ def _end(end: Json | None) -> str:
 
 def _end_color(end: Json | None) -> tuple[str, ...]:
     return (RED,) if end is not None and end["how"] == "killed" else ()
-
-
-def _container_name(container: Json) -> str:
-    return printable(container["name"] or container["id"][:12])
 
 
 def _calls(calls: list[Json]) -> list[str]:

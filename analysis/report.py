@@ -13,13 +13,12 @@ from analysis.columns import rows_of
 from analysis.containers import exec_process
 from analysis.findings.find import find_findings
 from analysis.findings.finding import Finding
-from analysis.marks import find_triggers, host_marks
 from analysis.model import Capture
-from analysis.references import Json, References
+from analysis.people import people_of
+from analysis.references import Json
+from analysis.report_timeline import TimelineBuilder
 from analysis.runs import PHASES, Call, Container, Run
-from analysis.scene import Scene
 from analysis.selection import Window, find_container, is_in_window
-from analysis.timeline import Entry, container_timeline
 
 SCHEMA = 1
 
@@ -55,6 +54,7 @@ def build_report(
     container: str | None = None,
     since_ns: int | None = None,
     until_ns: int | None = None,
+    full: bool = False,
     every_process: bool = True,
 ) -> Json:
     """Report of a capture.
@@ -63,6 +63,8 @@ def build_report(
         container: report this one only: its name, its id, or the beginning of its id.
         since_ns, until_ns: report what happened between these boot times only. Ends that came
             later are still told.
+        full: tell also of the processes that are part of no story, one by one, and not only how
+            many they are.
         every_process: False: list only those processes that the rest of the report refers to. A
             text shows no others, and of a storm of millions each takes time and memory.
 
@@ -74,23 +76,20 @@ def build_report(
     if container is not None:
         chosen = [find_container(chosen, container)]
     chosen = [c for c in chosen if is_in_window(capture.scene, c, window)]
+    only = chosen if container is not None else None
     builder = _Builder(capture)
-    timeline = [
-        builder.entry(c.id, entry)
-        for c in chosen
-        for entry in container_timeline(capture.scene, c)
-        if window.has(entry.ts_ns)
-    ]
-    timeline += [builder.entry(None, mark) for mark in builder.marks() if window.has(mark.ts_ns)]
-    timeline.sort(key=lambda entry: entry["ts_ns"])
-    reparents = builder.reparents(chosen if container is not None else None, window)
+    steps, others = builder.tell(chosen, only, window)
+    if full:
+        steps += builder.tell_others(others, window)
+        others = []
+    timeline = builder.timeline(steps)
+    reparents = builder.reparents(only, window)
     containers = [builder.container(c) for c in chosen]
-    findings = builder.findings(chosen if container is not None else None, window)
+    daemons = builder.daemons(only, window)
+    findings = builder.findings(only, window)
     # Before the processes: all that are referred to are listed.
     described = recording.describe(capture, builder.clocks, builder.triggers, builder.ref)
-    processes = builder.processes(
-        chosen if container is not None else None, window, every=every_process
-    )
+    processes = builder.processes(only, window, every=every_process)
     return {
         "schema": SCHEMA,
         "capture": described,
@@ -101,18 +100,16 @@ def build_report(
             "until_ns": until_ns,
         },
         "findings": findings,
+        "daemons": daemons,
         "containers": containers,
         "timeline": timeline,
+        "untold": [builder.untold(found) for found in others],
         "reparents": reparents,
         "processes": processes,
     }
 
 
-class _Builder(References):
-    def __init__(self, capture: Capture) -> None:
-        super().__init__(capture)
-        self.triggers = find_triggers(self.scene)
-
+class _Builder(TimelineBuilder):
     # --- findings ------------------------------------------------------------------------------
 
     def findings(self, chosen: list[Container] | None, window: Window) -> list[Json]:
@@ -120,7 +117,7 @@ class _Builder(References):
         found = [f for f in find_findings(self.capture) if window.has(f.ts_ns)]
         if chosen is not None:
             ids = {c.id for c in chosen}
-            people = {p for c in chosen for p in _people(self.scene, c)}
+            people = {p for c in chosen for p in people_of(self.scene, c)}
             found = [f for f in found if f.container in ids or people & set(f.processes)]
         return [self._finding(f) for f in found]
 
@@ -151,7 +148,7 @@ class _Builder(References):
         rows = np.arange(len(frame))
         if chosen is not None:
             wanted = np.zeros(len(scene.ids) + 1, bool)  # the last: -1, not known
-            wanted[[p for c in chosen for p in _people(scene, c)]] = True
+            wanted[[p for c in chosen for p in people_of(scene, c)]] = True
             rows = rows[wanted[child] | wanted[old] | wanted[new]]
         result = []
         for row, values in zip(rows.tolist(), rows_of(frame.iloc[rows], names), strict=True):
@@ -191,6 +188,7 @@ class _Builder(References):
             "runtime": container.runtime,
             "namespace": known.namespace,
             "labels": dict(known.labels),
+            "daemons": [self.scene.ids[pos] for pos in self.daemons_of(container)],
             **last,
             "runs": runs,
         }
@@ -230,13 +228,6 @@ class _Builder(References):
             "exec_end": None if process is None else self.end(self.scene.end_of(process)),
         }
 
-    def marks(self) -> list[Entry]:
-        """Steps of the timeline that belong to no container."""
-        return host_marks(self.triggers, self.clocks)
-
-    def entry(self, container: str | None, entry: Entry) -> Json:
-        return {"container": container, **self.step(entry)}
-
     # --- processes -----------------------------------------------------------------------------
 
     def processes(
@@ -250,14 +241,7 @@ class _Builder(References):
         listed, and all that the rest of the report refers to."""
         scene = self.scene
         frame = self.capture.processes
-        keep = np.full(len(frame), every)
-        if every and chosen is not None:
-            keep[:] = False
-            keep[[p for c in chosen for p in _people(scene, c)]] = True
-        if window.since_ns is not None:
-            keep &= (scene.exit_ns < 0) | (scene.exit_ns >= window.since_ns)
-        if window.until_ns is not None:
-            keep &= frame["seen_ns"].fillna(0).to_numpy(np.int64) <= window.until_ns
+        keep = self.kept(chosen, window) if every else np.zeros(len(frame), bool)
         keep[self.named] = True
         killed_by = self._killers(keep)
         rows = np.flatnonzero(keep)
@@ -300,16 +284,3 @@ class _Builder(References):
         rows = [row for found in intervals for row in found]
         values = iter(rows_of(self.scene.parents.iloc[rows], names))
         return [[dict(zip(names, next(values), strict=True)) for _ in found] for found in intervals]
-
-
-def _people(scene: Scene, container: Container) -> list[int]:
-    """Processes in a container, and those that made and serve it; not the daemons, which have
-    to do with every container."""
-    members = scene.membership.members(container.id)
-    found = set(scene.membership.servants(container.id)) | set(container.clients)
-    for run in container.runs:
-        parts = (run.client, run.starter, run.shim, run.init)
-        found |= {pos for pos in parts if pos is not None}
-        for call in run.calls:
-            found |= {call.pos, *call.made}
-    return sorted(found | set(members))

@@ -1,81 +1,26 @@
-"""The story of each container, in order, in words that a docker engineer uses.
-
-Every sentence rests on events that it names, so that `rtrace dump` shows what it was
-made of. Sentences are harmless to print: see text_safety.
-"""
+"""The story of each container, in order, in words that a docker engineer uses: see `steps`."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 
 from analysis.containers import exec_process, workload_rows
 from analysis.roles import SHIMS
 from analysis.runs import Call, Container, Run
 from analysis.scene import Adoption, Scene
 from analysis.signals import name_of
+from analysis.steps import Entry, Evidence, Repeat, adoption_entry, command_repeat, is_at_end
 from analysis.text_safety import command_line
 from tracer.text import printable
 
 # Signals and execs of one process that are told one by one; the rest is counted.
 TOLD = 20
-# Between the exits of the threads of one process that is ending.
-_EXIT_NS = 100_000_000
-_NAMED = 4  # children named in one adoption
-
-REASONS = {
-    "thread": "another thread of the same process",
-    "subreaper": "nearest subreaper",
-    "init": "init of the pid namespace",
-    "unknown": "rule not known",
-}
-CERTAINTIES = {
-    "confirmed": "confirmed",
-    "predicted": "predicted, not confirmed",
-    "inferred": "inferred from what was seen later",
-    "unknown": "not certain",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """An event: its type as in tracer.abi, its time, and its subject (a position)."""
-
-    event: str
-    ts_ns: int
-    pos: int
-
-
-@dataclass(slots=True)
-class Entry:
-    """One step of a story.
-
-    Attributes:
-        kind: client, shim, runc, init, adoption (of process 1, an exec'd process or the shim),
-            orphan (adoption of another process in the container), exec, signal, exit (of
-            process 1), reap, note; of the whole host: trigger, suspend, clock.
-        processes: positions of those that it is about.
-        certainty: of an adoption; None else.
-    """
-
-    ts_ns: int
-    kind: str
-    text: str
-    processes: list[int]
-    evidence: list[Evidence]
-    certainty: str | None = None
-    rank: int = 0
-
-
-def rule_text(adoption: Adoption) -> str:
-    """Rule and certainty in words."""
-    if adoption.new < 0:
-        return CERTAINTIES["unknown"]
-    return f"{REASONS.get(adoption.reason, adoption.reason)}, {CERTAINTIES[adoption.certainty]}"
+# Calls of runc that change nothing.
+_QUERIES = ("state", "events", "ps", "list", "features")
 
 
 def container_timeline(scene: Scene, container: Container) -> list[Entry]:
-    """All steps of a container, in order of time."""
+    """All steps of a container, in order of time; nothing is folded yet."""
     story = _Story(scene, container)
     for run in container.runs:
         story.tell(run)
@@ -101,10 +46,21 @@ class _Story:
             self._parts[run.shim] = "the shim"
 
     def add(
-        self, ts_ns: int | None, kind: str, text: str, pos: list[int], *evidence: Evidence
+        self,
+        ts_ns: int | None,
+        kind: str,
+        text: str,
+        pos: list[int],
+        *evidence: Evidence,
+        main: bool = False,
     ) -> None:
         if ts_ns is not None and ts_ns >= 0:
-            self.entries.append(Entry(ts_ns, kind, text, pos, list(evidence)))
+            self.entries.append(Entry(ts_ns, kind, text, pos, list(evidence), main=main))
+
+    def _mark(self, since: int, repeat: Repeat) -> None:
+        """The entries from a number on are steps of something that may be repeated."""
+        for entry in self.entries[since:]:
+            entry.repeat = repeat
 
     # --- birth ---------------------------------------------------------------------------------
 
@@ -172,7 +128,7 @@ class _Story:
             first = ts_ns == run.phases.get("workload_ns")
             verb = "started the workload" if first else "executed"
             text = f"process 1 ({scene.tgid[init]}) {verb}: {words or 'program not recorded'}"
-            self.add(ts_ns, "init", text, [init], Evidence("EXEC", ts_ns, init))
+            self.add(ts_ns, "init", text, [init], Evidence("EXEC", ts_ns, init), main=first)
         self._count_rest(len(rows), [int(programs.from_ns[r]) for r in rows], "execs", init)
         self._tell_signals(init)
         self.tell_end(init, "exit")
@@ -203,10 +159,12 @@ class _Story:
         forker = int(scene.programs.forker[call.pos])
         argument = f", signal {printable(call.argument)}" if call.argument else ""
         text = f"{scene.call_label(forker)} ran {scene.call_label(call.pos)}{argument}"
+        since = len(self.entries)
         if call.verb == "exec":
             self.add(call.ts_ns, "exec", text, [call.pos], *self._executed(call.pos))
             self._tell_exec(call)
             self.tell_end(call.pos, "exec")
+            self._mark(since, self._exec_repeat(run, call))
             return
         end = scene.end_of(call.pos)
         evidence = self._executed(call.pos)
@@ -219,6 +177,25 @@ class _Story:
         self.add(call.ts_ns, "runc", text, [call.pos], *evidence)
         if call.pos not in self._ended:
             self.tell_end(call.pos, "runc")
+        if call.verb in _QUERIES:
+            outcome = scene.end_text(end) if end.how == "exited" else None
+            what = f"calls of {printable(scene.name(call.pos))} {call.verb}"
+            self._mark(since, Repeat(f"{run.anchor_ns} {what}", what, outcome, call.pos))
+
+    def _exec_repeat(self, run: Run, call: Call) -> Repeat:
+        """Execs of one command are alike, if runc and what it brought in end in the same way."""
+        scene = self.scene
+        pos = exec_process(scene, call)
+        rows = [] if pos is None else workload_rows(scene, pos)[:1]
+        words = [command_line(scene.programs.args[row], limit=80) for row in rows]
+        ends = [scene.end_of(p) for p in (call.pos, pos) if p is not None]
+        # A runc that does not detach passes on the status of what it brought in.
+        alike = {end.status for end in ends if end.status or end is ends[-1]}
+        outcome = None
+        if all(end.how == "exited" for end in ends) and len(alike) == 1:
+            outcome = scene.end_text(ends[-1])
+        what = f"execs of: {words[0]}" if words and words[0] else "execs of an unknown command"
+        return Repeat(f"{run.anchor_ns} {what}", what, outcome, call.pos)
 
     def _tell_exec(self, call: Call) -> None:
         scene = self.scene
@@ -267,10 +244,18 @@ class _Story:
         evidence = [Evidence("EXIT", end.ts_ns, pos)]
         if end.by is not None:
             evidence.append(Evidence("SIGNAL", end.by.ts_ns, pos))
-        adopted = self._own([a for a in scene.adoptions_from(pos) if _at_end(a, end.ts_ns)])
+        adopted = self._own([a for a in scene.adoptions_from(pos) if is_at_end(a, end.ts_ns)])
         if not adopted and part.startswith(", process 1"):
             text += self._with_namespace(pos, end.ts_ns)
-        self._add_adoptions(end.ts_ns, kind, text, pos, adopted, evidence)
+        main = self._is_main(pos, end.ts_ns)
+        self._add_adoptions(end.ts_ns, kind, text, pos, adopted, evidence, main=main)
+
+    def _is_main(self, pos: int, exit_ns: int) -> bool:
+        """Of the ends that of process 1, and of a shim while its process 1 lives."""
+        inits = [r.init for r in self.container.runs if r.init is not None and r.shim == pos]
+        return self._parts.get(pos) == "process 1" or any(
+            self.scene.alive_at(init, exit_ns) for init in inits
+        )
 
     def _with_namespace(self, init: int, exit_ns: int) -> str:
         """How many others the kernel killed as process 1 of their pid namespace ended."""
@@ -305,7 +290,7 @@ class _Story:
                 # From one thread of a process to another: the parent is the same process.
                 if adoption.reason != "thread" and (adoption.ts_ns, child) not in told:
                     ended = int(scene.exit_ns[adoption.old]) if adoption.old >= 0 else -1
-                    ts_ns = ended if _at_end(adoption, ended) else adoption.ts_ns
+                    ts_ns = ended if is_at_end(adoption, ended) else adoption.ts_ns
                     groups[adoption.old, ts_ns].append(adoption)
         for (old, ts_ns), adopted in groups.items():
             if old >= 0 and int(scene.exit_ns[old]) == ts_ns:
@@ -326,41 +311,11 @@ class _Story:
         old: int,
         adopted: list[Adoption],
         evidence: list[Evidence],
+        *,
+        main: bool = False,
     ) -> None:
-        """One entry: what ended, and who adopted whom, those with the same fate together."""
-        scene = self.scene
-        groups: dict[tuple[int, str, str], list[Adoption]] = defaultdict(list)
-        for adoption in adopted:
-            groups[adoption.new, adoption.reason, adoption.certainty].append(adoption)
-        for (new, _, _), members in groups.items():
-            names = [f"{scene.label(a.child)}{self._part(a.child)}".rstrip(",") for a in members]
-            shown = ", ".join(names[:_NAMED])
-            if len(names) > _NAMED:
-                shown += f" and {len(names) - _NAMED} more"
-            rule = rule_text(members[0])
-            if new < 0:
-                text += f"; who adopted {shown} is not known"
-            else:
-                text += f"; {scene.label(new)} adopted {shown}: {rule}"
-            if scene.roles[old] == "shim-start" and new >= 0:
-                text += "; this is by design of shim v2"
-        certainties = [a.certainty for a in adopted]
-        order = ("unknown", "inferred", "predicted", "confirmed")
-        worst = min(certainties, key=order.index) if certainties else None
-        processes = [old] if old >= 0 else []
-        for adoption in adopted:
-            processes += [
-                p for p in (adoption.new, adoption.child) if p >= 0 and p not in processes
-            ]
-            evidence.append(Evidence("REPARENT", adoption.ts_ns, adoption.child))
-        entry = Entry(
-            ts_ns,
-            "adoption" if adopted and kind not in ("exit", "orphan") else kind,
-            text,
-            processes,
-            evidence,
-            worst,
-        )
+        entry = adoption_entry(self.scene, ts_ns, kind, text, old, adopted, evidence, self._part)
+        entry.main = main
         self.entries.append(entry)
 
     # --- clients -------------------------------------------------------------------------------
@@ -373,17 +328,10 @@ class _Story:
             text = f"{scene.label(pos)} ran: {words}"
             if pos in unsure:
                 text += " (it does not name the container, but was the only such command then)"
+            since = len(self.entries)
             self.add(scene.exec_ns(pos), "client", text, [pos], *self._executed(pos))
             self.tell_end(pos, "client")
-
-
-def _at_end(adoption: Adoption, exit_ns: int) -> bool:
-    """The children left because their parent process ended, not one of its threads only.
-
-    The last of its threads to pass the exit tracepoint need not be the one that EXIT is of.
-    """
-    near = exit_ns >= 0 and abs(adoption.ts_ns - exit_ns) < _EXIT_NS
-    return near and adoption.reason != "thread"
+            self._mark(since, command_repeat(scene, pos))
 
 
 def _adopted(entry: Entry) -> list[tuple[int, int]]:

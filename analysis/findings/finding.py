@@ -17,8 +17,8 @@ from analysis.model import Capture
 from analysis.roles import RUNTIME_CALLS, SHIMS
 from analysis.runs import Container, Run
 from analysis.scene import Adoption
+from analysis.steps import Evidence
 from analysis.text_layout import span
-from analysis.timeline import Evidence
 from analysis.why.story import CONFIRMED, DOUBT, INFERRED, Story
 from tracer.abi import Type
 

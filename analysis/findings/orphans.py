@@ -20,7 +20,7 @@ from analysis.findings.finding import (
 )
 from analysis.roles import SHIMS
 from analysis.runs import Container
-from analysis.timeline import rule_text
+from analysis.steps import rule_text
 from analysis.why.story import CONFIRMED, INFERRED, name_container, worst
 
 # In a pod that shares its pid namespace, and with --pid=container:, another's process 1 adopts.

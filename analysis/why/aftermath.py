@@ -9,7 +9,7 @@ import numpy as np
 from analysis.identity import identify
 from analysis.roles import SHIMS
 from analysis.scene import Adoption, End
-from analysis.timeline import Evidence, rule_text
+from analysis.steps import Evidence, rule_text
 from analysis.why.story import INFERRED, Story, name_container
 
 LISTED = 200

@@ -6,8 +6,8 @@ import numpy as np
 
 from analysis.identity import identify
 from analysis.roles import SHIMS
+from analysis.steps import Evidence, rule_text
 from analysis.text_layout import seconds
-from analysis.timeline import Evidence, rule_text
 from analysis.why.story import INFERRED, UNKNOWN, Story, name_container
 
 

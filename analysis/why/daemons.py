@@ -7,7 +7,7 @@ from itertools import pairwise
 from analysis.runs import Run
 from analysis.scene import Scene
 from analysis.signals import Signal
-from analysis.timeline import Evidence
+from analysis.steps import Evidence
 from analysis.why import services
 from analysis.why.story import INFERRED, Story, is_near, signal_text
 

@@ -7,7 +7,7 @@ import numpy as np
 from analysis.roles import SHIMS
 from analysis.scene import End
 from analysis.signals import Signal, name_of
-from analysis.timeline import Evidence
+from analysis.steps import Evidence
 from analysis.why import kills
 from analysis.why.story import INFERRED, Story
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.scene import End
 from analysis.signals import Signal
-from analysis.timeline import Evidence
+from analysis.steps import Evidence
 from analysis.why import daemons, requests, runtime, services
 from analysis.why.lineage import command_of, origin_text
 from analysis.why.story import CONFIRMED, INFERRED, UNKNOWN, Story, signal_text

@@ -10,7 +10,7 @@ from analysis.clients import names_container
 from analysis.roles import RUNTIME_CALLS
 from analysis.runs import Container, Run
 from analysis.signals import Signal
-from analysis.timeline import Evidence
+from analysis.steps import Evidence
 from analysis.why.lineage import command_of, lineage, origin_text, starter
 from analysis.why.story import INFERRED, Story, signal_text
 

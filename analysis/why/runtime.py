@@ -7,7 +7,7 @@ from itertools import pairwise
 from analysis.roles import RUNTIME_CALLS, SHIMS
 from analysis.runs import Container, Run
 from analysis.signals import Signal
-from analysis.timeline import Evidence
+from analysis.steps import Evidence
 from analysis.why import daemons, requests
 from analysis.why.lineage import starter
 from analysis.why.story import CONFIRMED, INFERRED, Story, is_near, name_container, signal_text

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.scene import Scene
 from analysis.signals import Signal
-from analysis.timeline import Evidence
+from analysis.steps import Evidence
 from analysis.why.lineage import command_of, origin_text, unit_of
 from analysis.why.story import INFERRED, Story
 from tracer.runtime_args import base_name
 from tracer.text import printable
 
 _CONTROLS = ("systemctl", "service", "deb-systemd-invoke", "invoke-rc.d", "shutdown", "reboot")
-_VERBS = ("stop", "restart", "try-restart", "kill", "isolate", "reload-or-restart")
+VERBS = ("stop", "restart", "try-restart", "kill", "isolate", "reload-or-restart")
 # A command may have queued its job and be gone when the signal comes.
 _QUEUED_NS = 1_000_000_000
 _BOUND_NS = 10_000_000_000
@@ -68,19 +69,28 @@ def explain(story: Story, pos: int, signal: Signal) -> bool:
 def requests(story: Story, ts_ns: int) -> list[int]:
     """Commands that ask systemd to stop something, at work then; the last begun first."""
     scene, programs = story.scene, story.scene.programs
-    codes, uniques = pd.factorize(programs.filename)
-    wanted = np.array([base_name(str(name)) in _CONTROLS for name in uniques], bool)
-    rows = np.flatnonzero(wanted[codes]) if len(codes) else np.empty(0, np.int64)
     found = []
-    for row in rows.tolist():
+    for row in control_rows(scene):
         pos, began = int(programs.pos[row]), int(programs.from_ns[row])
         ended = int(scene.exit_ns[pos])
-        at_work = began <= ts_ns and (ended < 0 or ended + _QUEUED_NS >= ts_ns)
-        words = set(programs.args[row][1:])
-        plain = base_name(programs.filename[row]) in ("shutdown", "reboot")
-        if at_work and (plain or words & set(_VERBS)):
+        if began <= ts_ns and (ended < 0 or ended + _QUEUED_NS >= ts_ns) and asks(scene, row):
             found.append(pos)
     return list(dict.fromkeys(reversed(found)))
+
+
+def control_rows(scene: Scene) -> list[int]:
+    """Rows of the programs that talk to systemd."""
+    programs = scene.programs
+    codes, uniques = pd.factorize(programs.filename)
+    wanted = np.array([base_name(str(name)) in _CONTROLS for name in uniques], bool)
+    return np.flatnonzero(wanted[codes]).tolist() if len(codes) else []
+
+
+def asks(scene: Scene, row: int, verbs: tuple[str, ...] = VERBS) -> bool:
+    """Such a program was told to stop something (or what else ``verbs`` say)."""
+    programs = scene.programs
+    plain = base_name(programs.filename[row]) in ("shutdown", "reboot")
+    return plain or not set(programs.args[row][1:]).isdisjoint(verbs)
 
 
 def names_unit(story: Story, request: int, unit: str) -> bool:

@@ -10,8 +10,8 @@ from analysis.roles import SHIMS
 from analysis.runs import Container, Run
 from analysis.scene import Adoption, Scene
 from analysis.signals import Signal, name_of
+from analysis.steps import Entry, Evidence
 from analysis.text_layout import span
-from analysis.timeline import Entry, Evidence
 from tracer.text import printable
 
 CONFIRMED, PREDICTED, INFERRED, UNKNOWN = "confirmed", "predicted", "inferred", "unknown"

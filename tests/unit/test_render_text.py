@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from analysis.model import open_capture
-from analysis.render_text import LISTED, TOLD, render_text
+from analysis.render_text import LISTED, render_text
+from analysis.render_timeline import TOLD
 from analysis.report import build_report
 from analysis.text_layout import seconds, span, wrap
 from analysis.text_safety import command_line, width

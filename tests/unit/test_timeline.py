@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from analysis.model import Capture, open_capture
-from analysis.timeline import TOLD, Entry, container_timeline
+from analysis.steps import Entry
+from analysis.timeline import TOLD, container_timeline
 from tests import lives
 from tests.lives import CID, Host
 from tracer.abi import Hook, Origin, Reason, Type

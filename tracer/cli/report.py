@@ -17,7 +17,17 @@ from tracer.units import duration_option
 )
 @click.option("-o", "--output", metavar="PATH", help="Write there and not to stdout.")
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
-@click.option("--all", "full", is_flag=True, help="Fold nothing: every finding and reparent.")
+@click.option("--unfold", is_flag=True, help="Tell each health check and poll, not their number.")
+@click.option(
+    "--all", "full", is_flag=True, help="Leave out nothing: every step, reparent and process."
+)
+@click.option(
+    "--times",
+    type=click.Choice(["auto", "relative", "utc", "both"]),
+    default="auto",
+    show_default=True,
+    help="Seconds since the start, wall clock, or both where there is room.",
+)
 @click.option("--container", metavar="X", help="Only this container: name, id or start of an id.")
 @click.option(
     "--since",
@@ -33,7 +43,9 @@ def report(
     format_: str,
     output: str | None,
     force: bool,
+    unfold: bool,
     full: bool,
+    times: str,
     container: str | None,
     since: float | None,
     until: float | None,
@@ -44,6 +56,8 @@ def report(
     rtrace report incident.rtrace
     rtrace report incident.rtrace --container web --format json
     """
+    if since is not None and until is not None and until < since:
+        raise click.UsageError("--until is before --since")
     from analysis.model import open_capture
     from analysis.render_text import render_text
     from analysis.report import build_report
@@ -56,12 +70,13 @@ def report(
         since_ns=_boot_ns(start_ns, since),
         until_ns=_boot_ns(start_ns, until),
         every_process=format_ != "text",
+        full=full,
     )
     if format_ == "json":
         text = json.dumps(built, indent=1, ensure_ascii=True) + "\n"
     else:
         width, color = text_shape(to_file=output is not None)
-        text = render_text(built, width=width, color=color, full=full)
+        text = render_text(built, width=width, color=color, full=full, unfold=unfold, times=times)
     write_output(text, output, force)
 
 
