@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.render_behaviours import render_behaviours
 from analysis.render_findings import render_findings
 from analysis.render_head import render_head
 from analysis.render_timeline import Timelines
@@ -74,6 +75,7 @@ class _Text:
         for container in busy:
             self._container(container)
         self._idle(idle)
+        render_behaviours(self.page, self.report, self.full)
         self._reparents()
         return self.page.text()
 

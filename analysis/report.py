@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis import recording
+from analysis.behaviours import document as behaviours
+from analysis.behaviours.behaviour import Occurrence
 from analysis.columns import rows_of
 from analysis.containers import exec_process
 from analysis.findings.find import find_findings
@@ -87,6 +89,12 @@ def build_report(
     containers = [builder.container(c) for c in chosen]
     daemons = builder.daemons(only, window)
     findings = builder.findings(only, window)
+    ids = {c.id for c in chosen}
+
+    def is_wanted(occurrence: Occurrence) -> bool:
+        return window.has(occurrence.ts_ns) and occurrence.container_id in ids
+
+    answers = behaviours.describe(builder, is_wanted)
     # Before the processes: all that are referred to are listed.
     described = recording.describe(capture, builder.clocks, builder.triggers, builder.ref)
     processes = builder.processes(only, window, every=every_process)
@@ -101,6 +109,7 @@ def build_report(
         },
         "findings": findings,
         "daemons": daemons,
+        "behaviours": answers,
         "containers": containers,
         "timeline": timeline,
         "untold": [builder.untold(found) for found in others],
