@@ -1,4 +1,4 @@
-"""Which docker or ctr command belongs to which container.
+"""Which docker, ctr or podman command belongs to which container.
 
 A command that names a container is its own; a nameless `docker run` is given to a container only
 if it was the only one that it can have been.
@@ -11,17 +11,19 @@ from analysis.scene import Scene
 
 _MAKERS = ("run", "create")
 _STARTERS = ("run", "start", "restart", "create", "compose", None)
+_NO_IMAGE = ("rootfs", "config")  # options of `ctr run`: what is before the id is no image then
 
 
 def find_clients(scene: Scene, containers: list[Container]) -> None:
     """Fill in ``clients`` of containers, and ``client`` of runs (unless the runtime named it)."""
     nameless: list[int] = []
-    for pos in scene.positions("docker-client", "ctr"):
+    for pos in scene.positions("docker-client", "ctr", "podman"):
         if scene.exec_ns(pos) is None and not scene.is_older(pos):
             continue
         owner = _owner(scene, pos, containers)
         if owner is not None:
             owner.clients.append(pos)
+            owner.known.image = owner.known.image or _image(scene, pos, owner)
         elif _may_start(scene, pos):
             nameless.append(pos)
     for container in containers:
@@ -62,12 +64,28 @@ def names_container(scene: Scene, pos: int, container: Container) -> bool:
     program = scene.program(pos)
     if program.name is not None:
         return program.name == container.name
+    # Without -n a ctr's is "default", or what CONTAINERD_NAMESPACE says, which is not recorded.
+    named, known = program.namespace, container.known.namespace
+    if program.role == "ctr" and named and known and named != known:
+        return False
     if any(target in (container.name, container.id) for target in program.targets):
         return True
     # docker takes the beginning of an id.
-    return program.role == "docker-client" and any(
+    return program.role in ("docker-client", "podman") and any(
         len(target) >= 3 and container.id.startswith(target) for target in program.targets
     )
+
+
+def _image(scene: Scene, pos: int, container: Container) -> str | None:
+    """The image in `ctr run IMAGE ID` and `ctr containers create IMAGE ID`: nothing that can be
+    read without containerd has it."""
+    if scene.program(pos).role != "ctr" or scene.program(pos).verb not in _MAKERS:
+        return None
+    args = scene.args(pos)
+    at = args.index(container.id) if container.id in args else 0
+    options = {arg.lstrip("-").partition("=")[0] for arg in args[:at] if arg.startswith("-")}
+    image = args[at - 1] if at else ""
+    return None if options.intersection(_NO_IMAGE) or image.startswith("-") else image or None
 
 
 def _may_start(scene: Scene, pos: int) -> bool:

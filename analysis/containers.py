@@ -41,7 +41,9 @@ def _find_runs(scene: Scene, known: Known) -> list[Run]:
         (
             _call(scene, p)
             for p in servants
-            if roles[p] in RUNTIME_CALLS and scene.program(p).role in RUNTIME_CALLS
+            if roles[p] in RUNTIME_CALLS
+            and scene.program(p).role in RUNTIME_CALLS
+            and scene.programs.rows(p)  # crun forks itself: that is not one more call
         ),
         key=lambda c: c.ts_ns,
     )

@@ -5,8 +5,10 @@ the shim's working directory is, and docker's config.v2.json, in the directory t
 mounts /etc/hostname, /etc/hosts and /etc/resolv.conf from. All paths are seen through
 /proc/PID/root of a runtime process, so that engines in other mount namespaces are found too.
 
+podman's image is in containers.json of its storage, where conmon's bundle is.
+
 Sources: OCI runtime-spec config.json; moby daemon/container.go (config.v2.json); containerd
-pkg/cri/annotations; conmon(8).
+pkg/cri/annotations; CRI-O pkg/annotations; conmon(8); containers/storage containers.go.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ _DEFAULT_DOCKER_DIRECTORY = "/var/lib/docker/containers"
 _CRI_NAME = "io.kubernetes.cri.container-name"
 _CRI_SANDBOX = "io.kubernetes.cri.sandbox-name"
 _CRI_IMAGE = "io.kubernetes.cri.image-name"
+_CRIO_TYPE = "io.kubernetes.cri-o.ContainerType"
+_CRIO_IMAGE = "io.kubernetes.cri-o.ImageName"
+_POD_NAME, _CONTAINER_NAME = "io.kubernetes.pod.name", "io.kubernetes.container.name"
 _OCI_RUNTIMES = (b"runc", b"crun", b"docker-runc")
 _CRI_TYPE = "io.kubernetes.cri.container-type"
 
@@ -145,6 +150,8 @@ def read_container(
     if bundle:
         fact["source"] = "config.json of the bundle"
     _add_annotations(fact, bundle.get("annotations"))
+    if fact["runtime"] == "podman":
+        _add_stored(fact, sighting, root, on_denied)
     docker_directory = _docker_directory(bundle, sighting.id)
     docker = _read_json(f"{root}{docker_directory}/config.v2.json", on_denied)
     if docker.get("ID") == sighting.id:
@@ -169,11 +176,40 @@ def _read_bundle(
 
 
 def _add_annotations(fact: dict[str, Any], annotations: object) -> None:
-    if not isinstance(annotations, dict) or _CRI_TYPE not in annotations:
+    """What a kubelet's runtime (containerd's CRI plugin, CRI-O) has put into the bundle."""
+    if not isinstance(annotations, dict):
+        return
+    if _CRI_TYPE in annotations:
+        names, image = (_CRI_NAME, _CRI_SANDBOX), _CRI_IMAGE
+    elif _CRIO_TYPE in annotations:
+        names, image = (_CONTAINER_NAME, _POD_NAME), _CRIO_IMAGE
+        if annotations[_CRIO_TYPE] == "sandbox":
+            names = (_POD_NAME, _CONTAINER_NAME)
+    else:
         return
     fact["runtime"] = "cri"
-    fact["name"] = _string(annotations.get(_CRI_NAME)) or _string(annotations.get(_CRI_SANDBOX))
-    fact["image"] = _string(annotations.get(_CRI_IMAGE))
+    fact["name"] = next((found for n in names if (found := _string(annotations.get(n)))), None)
+    fact["image"] = _string(annotations.get(image))
+
+
+def _add_stored(
+    fact: dict[str, Any], sighting: Sighting, root: str, on_denied: Callable[[str], None]
+) -> None:
+    """Image, and name, from the list of containers beside <id>/userdata, the bundle."""
+    above, _, last = (sighting.bundle or "").rstrip("/").rpartition(f"/{sighting.id}/")
+    if last != "userdata" or not above.startswith("/") or not root:
+        return
+    listed = _read_any(f"{root}{above}/containers.json", on_denied)
+    for entry in listed if isinstance(listed, list) else []:
+        if not isinstance(entry, dict) or entry.get("id") != sighting.id:
+            continue
+        try:
+            about = json.loads(_string(entry.get("metadata"), "{}"))
+        except (ValueError, RecursionError):
+            about = {}
+        about = about if isinstance(about, dict) else {}
+        fact["image"] = _string(about.get("image-name"))
+        fact["name"] = fact["name"] or _string(about.get("name"))
 
 
 def _docker_directory(bundle: dict[str, Any], container: str) -> str:
@@ -210,13 +246,19 @@ def _string(value: object, default: str | None = None) -> Any:
 
 def _read_json(path: str, on_denied: Callable[[str], None]) -> dict[str, Any]:
     """The object in a file, {} if there is none."""
+    content = _read_any(path, on_denied)
+    return content if isinstance(content, dict) else {}
+
+
+def _read_any(path: str, on_denied: Callable[[str], None]) -> object:
+    """The JSON in a file, None if there is none."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
-            content = json.loads(file.read(_FILE_LIMIT))
+            content: object = json.loads(file.read(_FILE_LIMIT))
     except PermissionError:
         on_denied(path)
-        return {}
+        return None
     except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return None
+    return content

@@ -63,9 +63,15 @@ _DOCKER_NO_VALUE = {
     "rm": frozenset(("-f",)),
     "logs": frozenset(("-f", "-t")),
 }
+_PODMAN_VALUES = _words(
+    "--cgroup-manager --config --conmon --connection -c --events-backend --hooks-dir --identity "
+    "--imagestore --log-level --module --namespace --network-cmd-path --network-config-dir "
+    "--registries-conf --root --runroot --runtime --runtime-flag --ssh --storage-driver "
+    "--storage-opt --tmpdir --url --volumepath"
+)
 _DOCKER_MAKES = ("run", "create")
 _DOCKER_TAKES = _words(
-    "start stop restart kill rm exec pause unpause attach wait update rename logs"
+    "start stop restart kill rm exec pause unpause attach wait update rename logs cleanup"
 )
 _CTR_VALUES = _words("-a --address -n --namespace --timeout --connect-timeout")
 # What makes a daemon's program do something short, and end: `containerd config dump`; `containerd
@@ -147,8 +153,7 @@ def parse(kind: str, args: Sequence[str]) -> Program:
     if kind == "ctr":
         return _ctr(rest)
     if kind == "podman":
-        _, words = _split(rest, frozenset())
-        return Program("podman", verb=words[0] if words else None)
+        return _client("podman", _split(rest, _PODMAN_VALUES, first=True)[1])
     return Program(kind)
 
 
@@ -262,10 +267,15 @@ def _docker(args: Sequence[str], argv: Sequence[str]) -> Program:
     flags, words = _split(args, _DOCKER_VALUES, first=True)
     if "-d" in flags or "--daemon" in flags or words[:1] == ["daemon"]:
         return Program("dockerd")  # docker 1.12 and before
+    return _client("docker-client", words)
+
+
+def _client(role: str, words: list[str]) -> Program:
+    """docker, or podman, whose command line is docker's behind its own options."""
     if words[:1] == ["container"]:
         words = words[1:]
     if not words:
-        return Program("docker-client")
+        return Program(role)
     verb, rest = words[0], words[1:]
     if verb in _DOCKER_MAKES:
         name = None
@@ -273,14 +283,14 @@ def _docker(args: Sequence[str], argv: Sequence[str]) -> Program:
             if arg == "--name" or arg.startswith("--name="):
                 name = arg.partition("=")[2] or "".join(rest[i + 1 : i + 2])
                 break
-        return Program("docker-client", verb, name=name or None)
+        return Program(role, verb, name=name or None)
     if verb not in _DOCKER_TAKES:
-        return Program("docker-client", verb)
+        return Program(role, verb)
     values = _DOCKER_VERB_VALUES - _DOCKER_NO_VALUE.get(verb, frozenset())
     _, operands = _split(rest, values, first=verb == "exec")
     if verb in ("exec", "rename"):
         operands = operands[:1]
-    return Program("docker-client", verb, targets=tuple(operands))
+    return Program(role, verb, targets=tuple(operands))
 
 
 def _ctr(args: Sequence[str]) -> Program:

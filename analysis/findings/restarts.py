@@ -28,12 +28,17 @@ _TOLD = 3
 
 
 def container_restarts(case: Case) -> Iterator[Finding]:
-    """More than one run; a warning where a run had failed before the next."""
+    """More than one run; a warning where a run had failed before the next.
+
+    Nothing is wrong if all but the first were asked for, and no run had failed.
+    """
     for container in case.capture.container_list:
         runs = [run for run in container.runs if run.init is not None]
         if len(runs) < 2:
             continue
         failed = [run for run in runs[:-1] if _failed(case, run)]
+        if not failed and all(_asked_for(case, run) for run in runs[1:]):
+            continue
         inits = [run.init for run in runs if run.init is not None]
         ends = [case.how(init) for init in inits[:-1]]
         shown = ", then ".join(ends[:_TOLD]) + (", and so on" if len(ends) > _TOLD else "")
@@ -56,6 +61,17 @@ def container_restarts(case: Case) -> Iterator[Finding]:
             case.surety(began[0] if began else 0, began[-1] if began else 0),
             container.id,
         )
+
+
+def _asked_for(case: Case, run: Run) -> bool:
+    """A command that names the container started it (docker restart), not its runtime (a restart
+    policy; podman's is kept by `podman container cleanup`)."""
+    client = run.client
+    return (
+        client is not None
+        and run.client_sure
+        and case.scene.program(client).verb in ("run", "create", "start", "restart")
+    )
 
 
 def _failed(case: Case, run: Run) -> bool:

@@ -215,6 +215,48 @@ def test_kubernetes(bundle: Path) -> None:
     assert fact["name"] == "pod-1"
 
 
+def test_cri_o(bundle: Path) -> None:
+    annotations = {
+        "io.kubernetes.cri-o.ContainerType": "container",
+        "io.kubernetes.container.name": "app",
+        "io.kubernetes.pod.name": "pod-1",
+        "io.kubernetes.cri-o.ImageName": "registry/app:2",
+    }
+    write(bundle / "config.json", {"ociVersion": "1", "annotations": annotations})
+
+    fact = read(Sighting(ID, ME, 0, None, "k8s_app", "podman", str(bundle)))
+
+    assert (fact["runtime"], fact["name"], fact["image"]) == ("cri", "app", "registry/app:2")
+    annotations |= {"io.kubernetes.cri-o.ContainerType": "sandbox"}
+    write(bundle / "config.json", {"ociVersion": "1", "annotations": annotations})
+    assert read(Sighting(ID, ME, 0, None, None, "podman", str(bundle)))["name"] == "pod-1"
+
+
+def test_podman(tmp_path: Path) -> None:
+    """GIVEN a bundle in podman's storage THEN the list beside it has the image, and the name."""
+    bundle = tmp_path / "overlay-containers" / ID / "userdata"
+    bundle.mkdir(parents=True)
+    write(bundle / "config.json", {"ociVersion": "1", "annotations": {}})
+    mine = {"id": ID, "metadata": json.dumps({"image-name": "localhost/app:1", "name": "web"})}
+    others = [5, {"id": OTHER, "metadata": "{}"}]
+    write(tmp_path / "overlay-containers" / "containers.json", [*others, mine])
+
+    fact = read(Sighting(ID, ME, 0, None, None, "podman", str(bundle)))
+
+    assert (fact["runtime"], fact["name"], fact["image"]) == ("podman", "web", "localhost/app:1")
+
+
+@pytest.mark.parametrize("metadata", [None, 5, "", "[]", "{", '{"image-name": 5}', "[" * 100_000])
+def test_podmans_list_damaged(tmp_path: Path, metadata: object) -> None:
+    bundle = tmp_path / ID / "userdata"
+    bundle.mkdir(parents=True)
+    write(tmp_path / "containers.json", [{"id": ID, "metadata": metadata}])
+
+    fact = read(Sighting(ID, ME, 0, None, "web", "podman", str(bundle)))
+
+    assert (fact["runtime"], fact["name"], fact["image"]) == ("podman", "web", None)
+
+
 def test_containerd_alone(tmp_path: Path) -> None:
     named = read(Sighting("web", ME, 0, "default", None, "containerd", str(tmp_path)))
     unnamed = read(Sighting(ID, ME, 0, "default", None, "containerd", str(tmp_path)))

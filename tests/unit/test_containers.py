@@ -255,12 +255,26 @@ def test_cgroup_names_that_are_no_containers(tmp_path: Path, cgroup: str) -> Non
     assert opened(s, tmp_path).container_list == []
 
 
-def test_ctr_ids_are_any_word(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "image"),
+    [
+        (
+            "run --rm docker.io/library/busybox:latest my-app true",
+            "docker.io/library/busybox:latest",
+        ),
+        ("run --rootfs /srv/root my-app true", None),
+        ("run --config=spec.json my-app", None),
+        ("run -d my-app", None),
+    ],
+)
+def test_ctr_ids_are_any_word(words: str, image: str | None, tmp_path: Path) -> None:
     h = lives.host(managed=False)
     s = h.stream
     line = "/usr/bin/containerd-shim-runc-v2 -namespace default -id my-app -address /c"
     client = s.fork(h.shell)
-    s.exec(client, "/usr/bin/ctr", "ctr run --rm docker.io/library/busybox:latest my-app true")
+    s.exec(client, "/usr/bin/ctr", f"ctr {words}")
+    # The same id in another namespace is another container's.
+    s.exec(s.fork(h.shell), "/usr/bin/ctr", "ctr -n other run docker.io/library/x:1 my-app")
     shim = s.fork(h.containerd)
     s.exec(shim, line.split()[0], line)
     s.subreaper(shim)
@@ -272,6 +286,7 @@ def test_ctr_ids_are_any_word(tmp_path: Path) -> None:
     capture, container = only(s, tmp_path)
     assert (container.id, container.runtime) == ("my-app", "containerd")
     assert container.known.namespace == "default"
+    assert container.known.image == image
     (run,) = container.runs
     assert capture.scene.ids[run.init or 0] == init.id
     assert capture.scene.ids[run.client or 0] == client.id

@@ -656,13 +656,24 @@ def test_a_container_that_was_restarted(status: int, severity: str, tmp_path: Pa
     h = lives.host()
     lives.begin(h)
     lives.end(h, status=status, stop=False)
-    p = lives.begin(h, pidns=4026532501)
+    p = lives.begin(h, pidns=4026532501, client=None)
     findings = found(h, tmp_path)
     assert set(findings) == {"container-restarts", "orphan-expected"}
     finding = findings["container-restarts"]
     assert finding["severity"] == severity
     assert "web was started 2 times within" in finding["text"]
     assert p["init"].id in finding["processes"]
+
+
+@pytest.mark.parametrize(("status", "kinds"), [(1, {"container-restarts"}), (0, set())])
+def test_a_restart_that_was_asked_for(status: int, kinds: set[str], tmp_path: Path) -> None:
+    """It is worth a word only if what was started again had failed."""
+    h = lives.host()
+    lives.begin(h)
+    lives.end(h, status=status, stop=False)
+    lives.begin(h, pidns=4026532501, client="docker restart web")
+    lives.end(h)
+    assert set(findings_of(h.stream, tmp_path)) == kinds
 
 
 def test_two_containers_are_no_restart(tmp_path: Path) -> None:

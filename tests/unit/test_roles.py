@@ -286,6 +286,18 @@ def test_docker_in_docker(tmp_path: Path) -> None:
         ("docker-client", "docker daemon", Program("dockerd")),
         ("docker-client", "docker ps -a", Program("docker-client", "ps")),
         ("docker-client", "docker", Program("docker-client")),
+        (
+            "podman",
+            "podman --root /r --log-level=warn run -d --name web busybox",
+            Program("podman", "run", name="web"),
+        ),
+        ("podman", "podman stop -t 0 web", Program("podman", "stop", targets=("web",))),
+        (
+            "podman",
+            "podman --tmpdir /t container cleanup web",
+            Program("podman", "cleanup", targets=("web",)),
+        ),
+        ("podman", "podman", Program("podman")),
     ],
 )
 def test_command_lines(kind: str, line: str, expected: Program) -> None:
