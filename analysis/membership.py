@@ -231,16 +231,21 @@ def made_by(programs: Programs, call: int) -> list[int]:
     """Processes that a call of runc or crun made for the container, in order.
 
     Of runc: its `runc init` and what that forked; its other children are hooks, which stay
-    outside (dockerd's libnetwork-setkey). Of crun, which does not execute itself: its children.
+    outside (dockerd's libnetwork-setkey). Of crun, which does not execute itself: its children,
+    and theirs as long as they are crun.
     """
     result: list[int] = []
     todo = programs.children(call)
-    if programs.of(call).role == "runc":
+    is_crun = programs.of(call).role == "crun"
+    if not is_crun:
         todo = [child for child in todo if is_stage(programs, child)]
     while todo and len(result) < _MADE_LIMIT:
         child = todo.pop(0)
         result.append(child)
-        todo += [c for c in programs.children(child) if born_as_stage(programs, c)]
+        forked = programs.children(child)
+        if not (is_crun and not programs.rows(child)):
+            forked = [c for c in forked if born_as_stage(programs, c)]
+        todo += forked
     return result
 
 

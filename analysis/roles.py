@@ -130,7 +130,8 @@ def making_call(programs: Programs, pos: int) -> int:
         above = int(programs.forker[pos])
         if above < 0 or born not in (*RUNTIME_CALLS, "runc-init"):
             break
-        if programs.of(above).role in RUNTIME_CALLS:
+        # crun forks itself: the call is the one that was executed.
+        if programs.of(above).role in RUNTIME_CALLS and programs.rows(above):
             return above
         pos = above
     return -1

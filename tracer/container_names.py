@@ -13,10 +13,11 @@ pkg/cri/annotations; CRI-O pkg/annotations; conmon(8); containers/storage contai
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,6 +123,33 @@ def find_detail_sighting(detail: abi.Detail) -> Sighting | None:
     """As ``find_sighting``, for an exec."""
     cgroups = (detail.cgroup, detail.cgroup_v1)
     return find_sighting(detail.tgid, detail.start_ns, detail.args, cgroups)
+
+
+@contextlib.contextmanager
+def open_monitor(container: str) -> Iterator[str | None]:
+    """Directory in /proc of the conmon that keeps a container; None if there is none.
+
+    conmon forks to go into the background: who executed it is gone soon, and who stays does so
+    without an exec that could tell of it.
+    """
+    fd = -1
+    try:
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            if _read_bytes(f"/proc/{name}/comm") != b"conmon\n":
+                continue
+            with contextlib.suppress(OSError):
+                fd = os.open(f"/proc/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                held = f"/proc/self/fd/{fd}"
+                found = find_sighting(0, 0, tuple(_read_bytes(f"{held}/cmdline").split(b"\0")), ())
+                if found is not None and found.id == container:
+                    yield held
+                    return
+                os.close(fd)
+                fd = -1
+        yield None
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 def read_container(
@@ -242,6 +270,15 @@ def _last_directory(path: str | None) -> str | None:
 
 def _string(value: object, default: str | None = None) -> Any:
     return value if isinstance(value, str) else default
+
+
+def _read_bytes(path: str) -> bytes:
+    """What is in a file of /proc, b"" if that cannot be told."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(abi.ARGS_MAX)
+    except OSError:
+        return b""
 
 
 def _read_json(path: str, on_denied: Callable[[str], None]) -> dict[str, Any]:

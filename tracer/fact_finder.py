@@ -9,6 +9,7 @@ with what is known of the containers that live.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import re
 import threading
@@ -19,7 +20,7 @@ from typing import Any
 
 from tracer import abi
 from tracer.clock import boot_ns
-from tracer.container_names import Sighting, find_sighting, read_container
+from tracer.container_names import Sighting, find_sighting, open_monitor, read_container
 from tracer.errors import HostError
 from tracer.proc_view import ProcView
 from tracer.runtime_facts import daemon_ids, read_runtimes
@@ -196,7 +197,10 @@ class FactFinder:
         known = self._containers.get(sighting.id)
         if known is not None and known.named:
             return
-        with self._view.open(sighting.tgid, sighting.start_ns) as directory:
+        with contextlib.ExitStack() as stack:
+            directory = stack.enter_context(self._view.open(sighting.tgid, sighting.start_ns))
+            if directory is None and sighting.runtime == "podman":
+                directory = stack.enter_context(open_monitor(sighting.id))
             fact = read_container(sighting, directory, self._tell_denied)
         fact["ts_ns"] = boot_ns()
         if fact["name"] is not None or fact["namespace"] is not None:
