@@ -111,6 +111,33 @@ def factorize_pairs(
     return codes.astype(np.int64, copy=False), first
 
 
+def put_in_order(rows: Array, *ties: str) -> npt.NDArray[np.int64]:
+    """Sort records by ts_ns, then by these fields, in place.
+
+    Records are nearly in order, and two of one time are rare: a stable sort takes little more than
+    a look at each, and only those are moved that have to be.
+
+    Returns:
+        the position that each had before.
+    """
+    ts = np.ascontiguousarray(rows["ts_ns"])
+    order = np.argsort(ts, kind="stable")
+    ts = ts[order]
+    same = np.zeros(len(ts), bool)
+    same[1:] = ts[1:] == ts[:-1]
+    same[:-1] |= same[1:]
+    at = np.flatnonzero(same)
+    if len(at):
+        tied = rows[order[at]]
+        inner = np.lexsort([tied[name] for name in (*reversed(ties), "ts_ns")])
+        order[at] = order[at][inner]
+    moved = np.flatnonzero(order != np.arange(len(order)))
+    # As plain bytes: taking structured rows goes field by field and is ten times slower.
+    plain = rows.view(f"V{rows.dtype.itemsize}")
+    plain[moved] = plain[order[moved]]
+    return order
+
+
 def sort_keys(
     groups: npt.NDArray[Any], times: npt.NDArray[np.int64], marks: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:

@@ -123,11 +123,11 @@ def follow(link: Ints) -> Ints:
 
 def _recorded(table: Table, who: Identities) -> Execs:
     """EXEC events with their details; a detail whose event was lost stands for itself."""
-    events, details = table.of(Type.EXEC), table.details
+    events, details = table.of(Type.EXEC), table.detail_rows
     codes, times = who.of(Type.EXEC).astype(np.int64), int64(events["ts_ns"])
-    rows = np.flatnonzero((details["type"] == "EXEC").to_numpy())
+    rows = np.flatnonzero(details.is_exec)
     of_detail = who.of("details").astype(np.int64)[rows]
-    at_detail = details["ts_ns"].to_numpy()[rows]
+    at_detail = details["ts_ns"][rows]
     found = History(of_detail, at_detail).before(codes, times)
     same = found >= 0
     same[same] = at_detail[found[same]] == times[same]
@@ -141,11 +141,12 @@ def _recorded(table: Table, who: Identities) -> Execs:
     detail = np.concatenate([detail, rows[alone]])
     order = np.lexsort((from_ns, pos))
     order = order[pos[order] >= 0]
+    program = take(details.programs, detail[order], -1)
     return Execs(
         pos=pos[order],
         from_ns=from_ns[order],
-        filename=take(details["filename"], detail[order], None),
-        args=take(details["args"], detail[order], ()),
+        filename=take(details.filename, program, None),
+        args=take(details.args, program, ()),
         executed=np.ones(len(order), bool),
         birth=np.full(len(who), -1, np.int64),
     )

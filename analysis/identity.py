@@ -86,7 +86,7 @@ def identify(table: Table) -> Identities:
 
 def _columns(table: Table) -> dict[tuple[Type | str, str], tuple[Array, Array]]:
     """(tgid, start_ns) columns."""
-    tasks, procs, details = table.tasks, table.procs, table.details
+    tasks, procs, details = table.tasks, table.procs, table.detail_rows
     result: dict[tuple[Type | str, str], tuple[Array, Array]] = {}
     for event_type in Type:
         rows = table.of(event_type)
@@ -97,7 +97,8 @@ def _columns(table: Table) -> dict[tuple[Type | str, str], tuple[Array, Array]]:
         result[event_type, "subject"] = (tgid, rows["start_ns"])
         for role in REFERENCES[event_type]:
             result[event_type, role] = (rows[f"{role}_tgid"], rows[f"{role}_start_ns"])
-    for name, frame in (("tasks", tasks), ("details", details), ("procs", procs)):
+    result["details", "subject"] = (details["tgid"], details["start_ns"])
+    for name, frame in (("tasks", tasks), ("procs", procs)):
         result[name, "subject"] = (frame["tgid"].to_numpy(), frame["start_ns"].to_numpy())
     result["tasks", "parent"] = (
         tasks["parent_tgid"].to_numpy(),

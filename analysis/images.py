@@ -45,7 +45,7 @@ def df_images(table: Table, who: Identities) -> pd.DataFrame:
 
 
 def _cgroups(table: Table, who: Identities) -> tuple[Array, Array]:
-    details, procs = table.details, table.procs
+    details, procs = table.detail_rows, table.procs
     forks, count = find_forks(table, who), len(who)
     parsed = [_proc_cgroup(raw) for raw in procs["cgroup"].tolist()]
     numbers = [number for _, number, _ in parsed if number]
@@ -53,14 +53,13 @@ def _cgroups(table: Table, who: Identities) -> tuple[Array, Array]:
     seen = np.flatnonzero((who.of("procs") >= 0) & ~_are_zombies(table, who))
     seen_by = who.of("procs")[seen].astype(np.int64)
     seen_ns = procs["ts_ns"].to_numpy(np.int64)[seen]
-    is_exec = (details["type"] == "EXEC").to_numpy()
-    hierarchy, times = details["hierarchy"].to_numpy(), details["ts_ns"].to_numpy()
+    is_exec, hierarchy, times = details.is_exec, details["hierarchy"], details["ts_ns"]
     result = []
-    for number, position, name in ((0, 0, "cgroup"), (v1_number, 2, "cgroup_v1")):
+    for number, position, of_exec in ((0, 0, details.cgroup), (v1_number, 2, details.cgroup_v1)):
         moved = ~is_exec & (hierarchy == number)
         rows = np.flatnonzero(is_exec | moved)
-        paths = details["cgroup"].to_numpy().copy()
-        paths[is_exec] = details[name].to_numpy()[is_exec]
+        paths = details.cgroup[details.places]
+        paths[is_exec] = of_exec[details.places[is_exec]]
         values = np.concatenate(
             [paths[rows], objects([parsed[i][position] for i in seen.tolist()])]
         )

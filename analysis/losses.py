@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.columns import MAX, as_int, int64
+from analysis.details import Details
 
 Array = npt.NDArray[Any]
 
@@ -26,7 +27,7 @@ COLUMNS = ("from_ns", "to_ns", "cpu", "events", "details")
 
 def windows(
     arrays: Iterable[Array],
-    details: pd.DataFrame,
+    details: Details,
     totals: list[tuple[int, list[Any]]],
     baseline: list[Any],
 ) -> pd.DataFrame:
@@ -34,7 +35,7 @@ def windows(
 
     Args:
         arrays: all events, with fields ts_ns, cpu, cpu_lost.
-        details: details, with columns ts_ns, cpu, cpu_lost.
+        details: likewise.
         totals: (ts_ns, per CPU [events, details]) of LOSS chunks and trailer.
         baseline: per CPU [events, details] lost before the capture began: no loss of it.
 
@@ -49,13 +50,7 @@ def windows(
             if any(map(_lossy, known)) or any(_counts(cpus, 0) for _, cpus in totals):
                 marks = [(int64(a["ts_ns"]), a["cpu"], a["cpu_lost"]) for a in known]
         else:
-            marks = [
-                (
-                    details["ts_ns"].to_numpy(),
-                    details["cpu"].to_numpy(),
-                    details["cpu_lost"].to_numpy(),
-                )
-            ]
+            marks = [(details["ts_ns"], details["cpu"], details["cpu_lost"])]
         for begin, end, cpu, count in _windows(marks, totals, position, before):
             lost = (count, 0) if position == 0 else (0, count)
             rows.append((begin, min(end, MAX), cpu, *lost))

@@ -167,7 +167,7 @@ def _seen(table: Table, who: Identities, fork_ns: Times) -> Times:
     sources: list[tuple[Any, Type | str]] = [
         (table.of(event_type), event_type) for event_type in Type
     ]
-    sources += [(table.tasks, "tasks"), (table.details, "details")]
+    sources += [(table.tasks, "tasks"), (table.detail_rows, "details")]
     for rows, source in sources:
         for role in ("subject", "parent", "forker", "reaper", "sender"):
             code = who.of(source, role)

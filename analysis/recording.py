@@ -59,7 +59,7 @@ def describe(
         "ended_ns": last_ns,
         "duration_ns": last_ns - started_ns,
         "events": table.events,
-        "details": len(table.details),
+        "details": len(table.detail_rows),
         "processes": len(capture.scene.ids),
         "complete": table.complete,
         "damage": table.damage,

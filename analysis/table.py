@@ -7,9 +7,9 @@ and `parents`.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from os import PathLike
 from typing import Any
 
@@ -17,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis import details as details_of
 from analysis import losses
-from analysis.columns import MAX, as_int, frame, int64, objects, text
+from analysis.ahead import ahead
+from analysis.columns import MAX, as_int, put_in_order
+from analysis.details import Details
 from analysis.snapshots import Snapshot, Snapshots
 from tracer import abi
 from tracer.capture_format import load_json
@@ -30,23 +33,6 @@ Array = npt.NDArray[Any]
 RING_HEADER = 8
 RECORD = RING_HEADER + abi.EVENT_SIZE
 TYPE_OFFSET = RING_HEADER + abi.Event.type.offset
-
-DETAIL_COLUMNS = (
-    "ts_ns",
-    "tgid",
-    "start_ns",
-    "type",
-    "filename",
-    "args",
-    "args_total",
-    "args_cut",
-    "cgroup",
-    "cgroup_v1",
-    "hierarchy",
-    "cpu",
-    "cpu_lost",
-)
-DETAIL_TEXTS = ("type", "filename", "args", "cgroup", "cgroup_v1")
 
 
 def _trimmed(event_type: abi.Type) -> np.dtype[np.void]:
@@ -62,11 +48,6 @@ def _trimmed(event_type: abi.Type) -> np.dtype[np.void]:
 DTYPES = {event_type: _trimmed(event_type) for event_type in abi.Type}
 
 
-DETAIL_DTYPE = np.dtype(
-    abi.numpy_layout((abi.DetailHeader, 0), itemsize=abi.DETAIL_HEADER_SIZE)  # type: ignore[call-overload]
-)
-
-
 @dataclass
 class Table:
     """What a capture holds.
@@ -76,8 +57,7 @@ class Table:
         trailer: TAIL, None if the capture is cut.
         complete: the capture ends with its trailer.
         damage: where and why reading stopped early, one sentence; None if it did not.
-        details: columns DETAIL_COLUMNS, sorted by ts_ns; type is "EXEC" or "ATTACH", args a
-            tuple of str.
+        detail_rows: what was executed with which arguments, and cgroups, by ts_ns.
         tasks: the snapshots: fields of abi.Task, and phase "start" or "end".
         procs: what /proc said then, see `snapshots.Snapshots.df_procs`; exe may be None.
         snapshots: when they were taken, in order of time.
@@ -90,7 +70,7 @@ class Table:
     trailer: dict[str, Any] | None
     complete: bool
     damage: str | None
-    details: pd.DataFrame
+    detail_rows: Details
     tasks: pd.DataFrame
     procs: pd.DataFrame
     snapshots: list[Snapshot]
@@ -103,6 +83,11 @@ class Table:
         """Events of a type, by ts_ns: fields of ``abi.event_layout(event_type)``."""
         found = self.arrays.get(event_type)
         return found if found is not None else np.empty(0, DTYPES[event_type])
+
+    @cached_property
+    def details(self) -> pd.DataFrame:
+        """Columns DETAIL_COLUMNS, by ts_ns; type is "EXEC" or "ATTACH", args a tuple of str."""
+        return self.detail_rows.frame()
 
     @property
     def events(self) -> int:
@@ -162,13 +147,13 @@ def from_chunks(
 ) -> Table:
     """Same as `load`, of an open reader and its chunks."""
     events = _Events()
-    details = _Details()
+    details = details_of.Collector()
     snapshots = Snapshots()
     facts: list[dict[str, Any]] = []
     totals: list[tuple[int, list[Any]]] = []
-    for kind, content in chunks:
-        if kind == b"EVTS":
-            events.add(content)
+    for kind, content, pieces in ahead(map(_prepared, chunks)):
+        if pieces is not None:
+            events.add(pieces)
             if on_progress is not None:
                 on_progress(events.count)
         elif kind == b"DETL":
@@ -188,13 +173,13 @@ def from_chunks(
         totals.append(_totals(trailer, "losses"))
     damage = _damage(reader, events.count)
     arrays = events.arrays()
-    found_details = details.frame()
+    found_details = details.collect()
     return Table(
         header=reader.header,
         trailer=trailer,
         complete=bool(reader.complete) and damage is None,
         damage=damage,
-        details=found_details,
+        detail_rows=found_details,
         tasks=snapshots.df_tasks(),
         procs=snapshots.df_procs(),
         snapshots=snapshots.list(),
@@ -213,16 +198,10 @@ class _Events:
         self.count = 0
         self._pieces: dict[abi.Type, list[Array]] = {}
 
-    def add(self, content: bytes) -> None:
-        usable = len(content) - len(content) % RECORD
-        kinds = np.frombuffer(content, np.uint8, usable)[TYPE_OFFSET::RECORD]
-        self.count += len(kinds)
-        present = np.bincount(kinds, minlength=256)
-        for event_type, dtype in DTYPES.items():
-            if not present[event_type]:
-                continue
-            rows = np.ndarray(len(kinds), f"V{dtype.itemsize}", content, RING_HEADER, (RECORD,))
-            self._pieces.setdefault(event_type, []).append(rows[kinds == event_type])
+    def add(self, pieces: _Pieces) -> None:
+        self.count += pieces.count
+        for event_type, rows in pieces.rows.items():
+            self._pieces.setdefault(event_type, []).append(rows)
 
     def arrays(self) -> dict[abi.Type, Array]:
         """Sorted arrays; the pieces of each type are given back before the next is built."""
@@ -230,104 +209,37 @@ class _Events:
         for event_type in sorted(self._pieces):
             rows = np.concatenate(self._pieces.pop(event_type)).view(DTYPES[event_type])
             # Nothing is known of a subject that is not known.
-            result[event_type] = _sorted(rows if rows["tgid"].all() else rows[rows["tgid"] != 0])
+            rows = rows if rows["tgid"].all() else rows[rows["tgid"] != 0]
+            # The order in the file must not matter.
+            put_in_order(rows, "tgid", "start_ns", "tid")
+            result[event_type] = rows
         return result
 
 
-def _sorted(rows: Array) -> Array:
-    """Rows by ts_ns, then by subject and thread: the order in the file must not matter."""
-    ts = np.ascontiguousarray(rows["ts_ns"])
-    if bool(np.all(ts[1:] > ts[:-1])):
-        return rows
-    order = np.argsort(ts, kind="stable")
-    ts = ts[order]
-    same = np.zeros(len(ts), bool)
-    same[1:] = ts[1:] == ts[:-1]
-    same[:-1] |= same[1:]
-    ties = np.flatnonzero(same)
-    if len(ties):
-        tied = rows[order[ties]]
-        inner = np.lexsort((tied["tid"], tied["start_ns"], tied["tgid"], tied["ts_ns"]))
-        order[ties] = order[ties][inner]
-    # As plain bytes: taking structured rows goes field by field and is ten times slower.
-    return rows.view(f"V{rows.dtype.itemsize}")[order].view(rows.dtype)
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """Records of an EVTS chunk by type, and how many there are, of unknown types too."""
+
+    rows: dict[abi.Type, Array]
+    count: int
 
 
-class _Details:
-    """Decodes details: headers by numpy, and each distinct text once, as storms repeat few."""
-
-    # type and the four lengths, behind ts_ns, start_ns, tgid, args_total
-    _lengths = struct.Struct("<HHHHH")
-    _lengths_at = abi.DetailHeader.type.offset
-
-    def __init__(self) -> None:
-        self._headers: list[Array] = []
-        self._codes: list[Array] = []
-        self._known: dict[bytes, int] = {}
-
-    def add(self, content: bytes) -> None:
-        """Same walk as ``abi.decode_details``, which makes an object of every record."""
-        unpack, size, known = self._lengths.unpack_from, abi.DETAIL_HEADER_SIZE, self._known
-        lengths_at = self._lengths_at
-        offsets: list[int] = []
-        codes: list[int] = []
-        offset, end = 0, len(content) - size
-        while offset <= end:
-            _, filename, args, group, group_v1 = unpack(content, offset + lengths_at)
-            stop = offset + size + filename + args + group + group_v1
-            if stop > end + size:
-                break
-            # From the lengths on, all but times and process: the same texts, the same bytes.
-            codes.append(known.setdefault(content[offset + lengths_at : stop], len(known)))
-            offsets.append(offset)
-            offset = stop + (-stop & 7)
-        words = np.frombuffer(content, np.uint64, len(content) // 8)
-        at = np.array(offsets, np.int64)[:, None] // 8 + np.arange(size // 8)
-        self._headers.append(words[at].view(DETAIL_DTYPE)[:, 0])
-        self._codes.append(np.array(codes, np.int64))
-
-    def frame(self) -> pd.DataFrame:
-        rows = np.concatenate([np.empty(0, DETAIL_DTYPE), *self._headers])
-        codes = np.concatenate([np.empty(0, np.int64), *self._codes])
-        known = np.isin(rows["type"], [int(kind) for kind in abi.DetailType])
-        kept = np.flatnonzero(known & (rows["tgid"] != 0))
-        order = kept[
-            np.lexsort([rows[name][kept] for name in ("hierarchy", "start_ns", "tgid", "ts_ns")])
-        ]
-        rows, codes = rows[order], codes[order]
-        texts = [_detail_texts(key) for key in self._known]
-        columns = [objects(column)[codes] for column in zip(*texts, strict=True)]
-        columns = columns or [np.empty(0, object)] * len(DETAIL_TEXTS)
-        numbers = [name for name in DETAIL_COLUMNS if name in (DETAIL_DTYPE.names or ())]
-        data: dict[str, Any] = {name: int64(rows[name]) for name in numbers}
-        data |= dict(zip(DETAIL_TEXTS, columns, strict=True))
-        data["args_cut"] = rows["args_total"] > rows["args_len"]
-        return frame({name: data[name] for name in DETAIL_COLUMNS})
+def _prepared(chunk: tuple[bytes, bytes]) -> tuple[bytes, bytes, _Pieces | None]:
+    """A chunk, and if it has events those."""
+    kind, content = chunk
+    return (kind, b"", _split(content)) if kind == b"EVTS" else (kind, content, None)
 
 
-def _detail_texts(content: bytes) -> tuple[Any, ...]:
-    """DETAIL_TEXTS of a record, of which the part before its type was cut off."""
-    kind, *lengths = struct.unpack_from("<HHHHH", content)
-    texts = content[abi.DETAIL_HEADER_SIZE - abi.DetailHeader.type.offset :]
-    ends = np.cumsum(lengths).tolist()
-    filename, args, group, group_v1 = (
-        texts[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)
-    )
-    if kind == abi.DetailType.EXEC:
-        group, group_v1 = _cgroup_path(group), _cgroup_path(group_v1)
-    arguments = args.removesuffix(b"\0").split(b"\0") if args else []
-    return (
-        "EXEC" if kind == abi.DetailType.EXEC else "ATTACH",
-        text(filename),
-        tuple(text(argument) for argument in arguments),
-        text(group),
-        text(group_v1),
-    )
-
-
-def _cgroup_path(names: bytes) -> bytes:
-    """Path from names, the innermost first, each ended by a NUL."""
-    return b"/" + b"/".join(reversed(names.split(b"\0")[:-1])) if names else b""
+def _split(content: bytes) -> _Pieces:
+    usable = len(content) - len(content) % RECORD
+    kinds = np.frombuffer(content, np.uint8, usable)[TYPE_OFFSET::RECORD]
+    present = np.bincount(kinds, minlength=256)
+    pieces = {}
+    for event_type, dtype in DTYPES.items():
+        if present[event_type]:
+            rows = np.ndarray(len(kinds), f"V{dtype.itemsize}", content, RING_HEADER, (RECORD,))
+            pieces[event_type] = rows[kinds == event_type]
+    return _Pieces(pieces, len(kinds))
 
 
 def _damage(reader: Any, events: int) -> str | None:

@@ -125,7 +125,7 @@ def _last_sign(
     ]
     sources += [(table.tasks, "tasks", ("parent",))]
     if subjects:
-        sources += [(table.details, "details", ()), (table.procs, "procs", ())]
+        sources += [(table.detail_rows, "details", ()), (table.procs, "procs", ())]
     for rows, source, roles in sources:
         for role in (*(("subject",) if subjects else ()), *roles):
             codes = who.of(source, role)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis.details import DETAIL_COLUMNS
 from analysis.losses import SLACK_NS, touched
-from analysis.table import DETAIL_COLUMNS, Table, from_chunks, load
+from analysis.table import Table, from_chunks, load
 from tests.streams import Stream
 from tracer import abi
 from tracer.abi import Type
