@@ -1,5 +1,5 @@
-"""Captures in notebooks: ``rtrace.open_capture("x.rtrace").processes``."""
+"""Captures in notebooks: ``rtrace.open_capture("x.rtrace").processes``. See docs/dataframes.md."""
 
-from analysis.model import Capture, open_capture
+from rtrace.capture import Capture, open_capture
 
 __all__ = ["Capture", "open_capture"]

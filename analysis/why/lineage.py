@@ -66,11 +66,16 @@ def unit_of(scene: Scene, pos: int) -> str | None:
     if scene.membership.inside[pos] >= 0:
         return None
     for column in ("cgroup", "cgroup_v1"):
-        path = scene.processes[column].iat[pos]
-        units = _UNIT.findall(path) if isinstance(path, str) else []
-        if units:
-            return str(units[-1])
+        unit = unit_in(scene.processes[column].iat[pos])
+        if unit is not None:
+            return unit
     return None
+
+
+def unit_in(path: object) -> str | None:
+    """The innermost systemd unit of a cgroup's path."""
+    units = _UNIT.findall(path) if isinstance(path, str) else []
+    return str(units[-1]) if units else None
 
 
 def command_of(scene: Scene, pos: int) -> str | None:

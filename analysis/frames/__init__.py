@@ -1,0 +1,1 @@
+"""Frames for notebooks: `rtrace.Capture` documents their columns."""
