@@ -16,13 +16,14 @@ import time
 import traceback
 from pathlib import Path
 
+from tests.debian import BootstrapError, cache_folder
 from tests.kernels import machine
 from tests.kernels.checks import CHECKS
 from tests.kernels.checks.result import Result
 from tests.kernels.disk import read_results, write_disk
 from tests.kernels.errors import RigError
 from tests.kernels.guests import GUESTS, Guest
-from tests.kernels.image import cache_folder, provide_image
+from tests.kernels.image import provide_image
 from tests.kernels.initramfs import write_initramfs
 from tests.kernels.inside import FAILED
 from tests.kernels.plan import Plan
@@ -54,9 +55,9 @@ def main() -> None:
     plan = Plan.quick(checks) if options.quick else Plan(checks)
     guests = [guest for guest in GUESTS if not options.kernel or guest.kernel in options.kernel]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no machine is left running
-    cache_folder().mkdir(parents=True, exist_ok=True)
+    cache_folder("kernels").mkdir(parents=True, exist_ok=True)
     results: dict[str, list[Result]] = {}
-    with open(cache_folder() / "lock", "w") as lock:
+    with open(cache_folder("kernels") / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one machine at a time
         for guest in guests:
             results[guest.kernel] = run_guest(guest, plan, options)
@@ -93,7 +94,7 @@ def run_guest(guest: Guest, plan: Plan, options: argparse.Namespace) -> list[Res
             except RigError as error:
                 failure = str(error)  # what was done before is judged all the same
             read_results(disk, output / "results")
-    except RigError as error:
+    except (RigError, BootstrapError) as error:
         return [Result("boot", False, str(error))]
     folder = output / "results"
     found = [Result("boot", not failure, failure or image.release)]

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-import os
 import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.kernels.errors import RigError
+from tests.debian import UNWANTED, bootstrap, cache_folder, find_mirror
 from tests.kernels.guests import Guest
 
 # What the recorder needs, what the kernel tests need, and a container runtime.
@@ -25,7 +24,6 @@ PACKAGES = (
     *("python3-numpy", "python3-pytest", "python3-pytest-timeout", "mount", "procps"),
     *("runc", "busybox-static", "kmod"),
 )
-_UNWANTED = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*")
 _HOOK = Path(__file__).with_name("add_kernel.sh")
 _SPARE_BYTES = 512 << 20
 
@@ -64,31 +62,6 @@ class Image:
         return sorted((self.folder / "modules").iterdir())
 
 
-def cache_folder() -> Path:
-    """Where images are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base, "rtrace", "kernels")
-
-
-def find_mirror() -> str:
-    """The Debian mirror that this host's apt uses.
-
-    Raises:
-        RigError: it uses none.
-    """
-    listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)"],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    for line in listing.splitlines():
-        origin, label, component, uri = line.split("|")
-        if (origin, label, component) == ("Debian", "Debian", "main"):
-            return uri
-    raise RigError("apt knows no Debian mirror here: give one with --mirror")
-
-
 def provide_image(guest: Guest, mirror: str | None, log: Path) -> Image:
     """The image of a guest, from the cache or built now.
 
@@ -97,9 +70,9 @@ def provide_image(guest: Guest, mirror: str | None, log: Path) -> Image:
         log: gets what mmdebstrap says.
 
     Raises:
-        RigError: it cannot be built.
+        BootstrapError: it cannot be built.
     """
-    cache, name = cache_folder(), f"{guest.kernel}-{_fingerprint(guest)}"
+    cache, name = cache_folder("kernels"), f"{guest.kernel}-{_fingerprint(guest)}"
     folder = cache / name
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -114,30 +87,15 @@ def provide_image(guest: Guest, mirror: str | None, log: Path) -> Image:
 
 def _fingerprint(guest: Guest) -> str:
     """Changes with whatever an image is made from, but for the versions of packages."""
-    parts = [guest.suite, guest.kernel_suite, *PACKAGES, *_UNWANTED]
+    parts = [guest.suite, guest.kernel_suite, *PACKAGES, *UNWANTED]
     content = "\n".join(parts).encode() + _HOOK.read_bytes()
     return hashlib.sha256(content).hexdigest()[:12]
 
 
 def _build(guest: Guest, mirror: str, scratch: Path, log: Path) -> None:
     root, image = scratch / "root", scratch / "image"
-    sources = "\n".join(f"deb {mirror} {suite} main" for suite in guest.suites)
-    command = [
-        *("mmdebstrap", "--mode=root", "--variant=apt", "--format=directory"),
-        *('--aptopt=APT::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"'),
-        *(f"--dpkgopt=path-exclude={pattern}" for pattern in _UNWANTED),
-        "--dpkgopt=force-unsafe-io",
-        f"--include={','.join(PACKAGES)}",
-        f"--customize-hook=sh '{_HOOK}' {guest.kernel} \"$1\"",
-        *(guest.suite, str(root), "-"),
-    ]
-    with open(log, "w") as file:
-        status = subprocess.run(
-            command, input=sources, text=True, stdout=file, stderr=subprocess.STDOUT
-        ).returncode
-    if status != 0:
-        raise RigError(f"cannot build the root of {guest.kernel}: mmdebstrap failed, see {log}")
-
+    hook = f"--customize-hook=sh '{_HOOK}' {guest.kernel} \"$1\""
+    bootstrap(root, [(mirror, suite) for suite in guest.suites], PACKAGES, log, [hook])
     shutil.move(root / "boot" / "rtrace", image)
     for module in (image / "modules").glob("*.xz"):
         module.with_suffix("").write_bytes(lzma.decompress(module.read_bytes()))

@@ -15,7 +15,8 @@ import pytest
 
 from tests.conftest import is_required
 from tests.kernel.recording import Capture, read_capture, wait_for
-from tests.service.machine import SYSTEMD, Machine
+from tests.machines.machine import Machine
+from tests.service.machine import SYSTEMD, service_machine
 from tracer.service_unit import NAME
 
 pytestmark = pytest.mark.kernel
@@ -31,7 +32,7 @@ def machine(checkout: Path) -> Iterator[Machine]:
         if is_required():
             pytest.fail("missing: systemd (package systemd)", pytrace=False)
         pytest.skip("missing: systemd (package systemd)")
-    with Machine(checkout) as running:
+    with service_machine(checkout) as running:
         yield running
 
 
