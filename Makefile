@@ -74,6 +74,10 @@ bench-peers: $(STAMP) $(OBJECT) | packages-peers ## the same beside perf, bpftra
 test-kernels: $(STAMP) $(OBJECT) | packages-kernels ## boot other kernels and run rtrace on them (ARGS=...)
 	@$(AS_ROOT) $(VENV)/python -m tests.kernels $(ARGS)
 
+.PHONY: lab
+lab: $(STAMP) $(OBJECT) | packages-test ## every scenario on every docker engine of the lab (docs/lab.md)
+	@$(AS_ROOT) $(VENV)/python -m pytest tests/lab --whole-lab $(ARGS)
+
 # A venv of its own with the wheel in it: the checkout may go. Debian's sudo looks in /usr/local/bin.
 .PHONY: install
 install: | packages-build ## put rtrace where `sudo rtrace` finds it (PREFIX=/usr/local)

@@ -59,9 +59,18 @@ def missing_for_packaging() -> tuple[str, ...]:
     return tuple(f"{name} (package {needed[name]})" for name in needed if not shutil.which(name))
 
 
+@functools.cache
+def missing_for_lab() -> tuple[str, ...]:
+    """What keeps labs from being built and booted here."""
+    needed = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "setpriv": "util-linux"}
+    missing = [f"{name} (package {needed[name]})" for name in needed if not shutil.which(name)]
+    return tuple(([] if os.geteuid() == 0 else ["root"]) + missing)
+
+
 _MISSING: dict[str, Callable[[], tuple[str, ...]]] = {
     "kernel": missing_for_kernel,
     "docker": missing_for_docker,
+    "lab": missing_for_lab,
     "packaging": missing_for_packaging,
 }
 
@@ -75,6 +84,13 @@ def _refused_ring_buffer() -> str | None:
         return errno.errorcode.get(ctypes.get_errno(), "refused")
     os.close(fd)
     return None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make lab` asks for."""
+    parser.addoption(
+        "--whole-lab", action="store_true", help="tests/lab: every scenario on every engine"
+    )
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -251,7 +251,8 @@ class Witness:
         found = []
         for child in self.watched:
             for look, before in zip(child.looks[1:], child.before[1:], strict=True):
-                if look.state == "gone" or look.ppid == before.ppid:
+                # One that is just being reaped may be shown without a parent.
+                if look.state == "gone" or look.ppid in (0, before.ppid):
                     continue
                 found.append(
                     {

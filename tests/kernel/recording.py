@@ -257,6 +257,7 @@ class Recorder:
     Args:
         folder: for the capture and for what the recorder says.
         wrapper: command to run it by.
+        program: the rtrace to run.
     """
 
     def __init__(
@@ -266,12 +267,13 @@ class Recorder:
         command: Sequence[str] = (),
         wrapper: Sequence[str] = (),
         path: Path | None = None,
+        program: str = RTRACE,
         **keywords: Any,
     ) -> None:
         self.path = path or folder / "x.rtrace"
         self.capture = Capture(self.path)
         self.stdout_path, self.stderr_path = folder / "stdout", folder / "stderr"
-        arguments = [*wrapper, RTRACE, "record", "-o", str(self.path), *options]
+        arguments = [*wrapper, program, "record", "-o", str(self.path), *options]
         if command:
             arguments += ["--", *command]
         with self.stdout_path.open("wb") as stdout, self.stderr_path.open("wb") as stderr:

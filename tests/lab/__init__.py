@@ -1,0 +1,1 @@
+"""Real docker engines of several versions, each under a real systemd (docs/lab.md)."""

@@ -1,0 +1,113 @@
+"""Docker versions and topologies under a real systemd: what rtrace tells is what a witness saw.
+
+A chosen part of what `make lab` plays. Each scenario has a lab of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.kernel.recording import RTRACE, run_rtrace
+from tests.lab.judging import invented_takeovers
+from tests.lab.lab import Setup
+from tests.lab.recording import record, recorded_name
+from tests.lab.roots import BY_HAND, SUITES
+from tests.lab.scenarios import SCENARIOS
+from tests.witnessed import untold_takeovers
+
+pytestmark = [pytest.mark.kernel, pytest.mark.lab]
+
+Json = dict[str, Any]
+
+CHOSEN = [
+    *(Setup("bullseye", topology) for topology in "ACD"),
+    *(Setup("trixie", topology) for topology in "AB"),
+]
+SCENES = (
+    *("start", "restart", "container-exit", "container-kill"),
+    *("shim-kill", "containerd-kill", "dockerd-kill", "dockerd-restart"),
+)
+
+
+class Told(NamedTuple):
+    """A recorded scenario: what rtrace reports, and what the witness saw."""
+
+    capture: Path
+    report: Json
+    log: Json
+
+
+def planned(everything: bool) -> list[tuple[Setup, str]]:
+    """Setups and scenarios of this run."""
+    if not everything:
+        return [(setup, name) for setup in CHOSEN for name in SCENES]
+    setups = [
+        Setup(suite, topology, live_restore)
+        for suite in SUITES
+        if suite not in BY_HAND
+        for topology in "ABCD"
+        for live_restore in (False, True)
+    ]
+    return [(setup, name) for setup in setups for name, s in SCENARIOS.items() if s.fits(setup)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """All scenarios with --whole-lab, else the chosen ones."""
+    if "told" in metafunc.fixturenames:
+        plan = planned(metafunc.config.getoption("whole_lab"))
+        ids = [recorded_name(setup, SCENARIOS[name]) for setup, name in plan]
+        metafunc.parametrize("told", plan, ids=ids, indirect=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def roots(request: pytest.FixtureRequest, checkout: Path) -> None:
+    """Builds the roots that are missing, side by side."""
+    plan = planned(request.config.getoption("whole_lab"))
+    suites = dict.fromkeys(setup.suite for setup, _ in plan)
+    command = [sys.executable, "-m", "tests.lab", "build"]
+    builds = [subprocess.Popen([*command, suite], cwd=checkout) for suite in suites]
+    assert [build.wait() for build in builds] == [0] * len(builds)
+
+
+@pytest.fixture
+def told(request: pytest.FixtureRequest, tmp_path: Path) -> Told:
+    setup, name = request.param
+    recorded = record(setup, SCENARIOS[name], tmp_path, program=RTRACE)
+    ended = run_rtrace("report", recorded.capture, "--format", "json")
+    assert ended.status == 0, ended.stderr
+    return Told(
+        recorded.capture, json.loads(ended.stdout), json.loads(recorded.witness.read_text())
+    )
+
+
+def test_what_the_witness_saw_is_told_and_nothing_is_invented(told: Told) -> None:
+    capture, report, log = told
+    assert report["capture"]["complete"]
+    assert report["losses"]["events"] == 0
+    assert untold_takeovers(log, report) == []
+    assert invented_takeovers(log, report) == []
+    if log["scenario"] == "shim-kill":
+        check_why(capture, log)
+
+
+def check_why(capture: Path, log: Json) -> None:
+    """Who killed a container whose shim has died, and how long it lived under init."""
+    (to_init,) = [
+        t for t in log["takeovers"] if t["child"]["what"] == "process 1 of web"
+        and t["reason"] == "init"
+    ]  # fmt: skip
+    ended = run_rtrace("why", capture, "web", "--format", "json")
+    assert ended.status == 0, ended.stderr
+    why = json.loads(ended.stdout)
+    process, end = why["target"]["process"], why["target"]["end"]
+    assert process["tgid"] == to_init["child"]["tgid"]
+    assert (end["how"], end["signal_name"]) == ("killed", "SIGKILL")
+    assert end["cause"]["sender"]["role"] in ("runc", "shim-v2")
+    assert why["answer"]["certainty"] == "confirmed"
+    assert "kill (" in why["answer"]["text"]
