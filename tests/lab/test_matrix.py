@@ -6,6 +6,7 @@ A chosen part of what `make lab` plays. Each scenario has a lab of its own.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.lab.lab import Setup
 from tests.lab.recording import record, recorded_name
 from tests.lab.roots import BY_HAND, SUITES
 from tests.lab.scenarios import SCENARIOS
+from tests.witness import TICK_NS
 from tests.witnessed import untold_takeovers
 
 pytestmark = [pytest.mark.kernel, pytest.mark.lab]
@@ -87,27 +89,40 @@ def told(request: pytest.FixtureRequest, tmp_path: Path) -> Told:
 
 
 def test_what_the_witness_saw_is_told_and_nothing_is_invented(told: Told) -> None:
-    capture, report, log = told
+    _, report, log = told
     assert report["capture"]["complete"]
     assert report["losses"]["events"] == 0
     assert untold_takeovers(log, report) == []
     assert invented_takeovers(log, report) == []
     if log["scenario"] == "shim-kill":
-        check_why(capture, log)
+        check_why(told)
 
 
-def check_why(capture: Path, log: Json) -> None:
+def check_why(told: Told) -> None:
     """Who killed a container whose shim has died, and how long it lived under init."""
-    (to_init,) = [
-        t for t in log["takeovers"] if t["child"]["what"] == "process 1 of web"
-        and t["reason"] == "init"
-    ]  # fmt: skip
+    capture, report, log = told
+    (tgid, start_ns), *_ = {
+        (seen["tgid"], seen["start_ns"]): None
+        for seen in log["observations"]
+        if seen["what"] == "process 1 of web"
+    }
+    (move,) = [
+        move
+        for move in report["reparents"]
+        if move["child"]["tgid"] == tgid and move["reason"] == "init"
+    ]
+    assert move["child"]["start_ns"] // TICK_NS * TICK_NS == start_ns
+    assert (move["to"]["role"], move["certainty"]) == ("init", "confirmed")
+
     ended = run_rtrace("why", capture, "web", "--format", "json")
     assert ended.status == 0, ended.stderr
     why = json.loads(ended.stdout)
-    process, end = why["target"]["process"], why["target"]["end"]
-    assert process["tgid"] == to_init["child"]["tgid"]
+    end = why["target"]["end"]
+    assert why["target"]["process"]["id"] == move["child"]["id"]
     assert (end["how"], end["signal_name"]) == ("killed", "SIGKILL")
     assert end["cause"]["sender"]["role"] in ("runc", "shim-v2")
+    assert end["ts_ns"] > move["ts_ns"]
     assert why["answer"]["certainty"] == "confirmed"
-    assert "kill (" in why["answer"]["text"]
+    assert re.search(r"was killed by SIGKILL \(9\), sent by kill \(\d+\)", why["answer"]["text"])
+    chain = [link["text"] for link in why["chain"]]
+    assert any(re.search(r"systemd .* was its parent for [\d.]+ m?s", text) for text in chain)
