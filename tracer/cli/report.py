@@ -13,7 +13,7 @@ from tracer.units import duration_option
 @click.command()
 @click.argument("capture")
 @click.option(
-    "--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True
+    "--format", "format_", type=click.Choice(["text", "json", "html"]), default="text", show_default=True
 )
 @click.option("-o", "--output", metavar="PATH", help="Write there and not to stdout.")
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
@@ -74,6 +74,12 @@ def report(
     )
     if format_ == "json":
         text = json.dumps(built, indent=1, ensure_ascii=True) + "\n"
+    elif format_ == "html":
+        from analysis.html.report_page import render_report_page
+        from analysis.html.stories import choose_targets
+        from analysis.why.answer import build_why
+
+        text = render_report_page(built, [build_why(opened, id_) for id_ in choose_targets(built)])
     else:
         width, color = text_shape(to_file=output is not None)
         text = render_text(built, width=width, color=color, full=full, unfold=unfold, times=times)

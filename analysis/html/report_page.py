@@ -1,0 +1,69 @@
+"""`rtrace report --format html`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analysis.html import assemble
+from analysis.html.picture import build_picture
+from analysis.html.stories import build_story
+from analysis.render_text import ref_text
+from analysis.text_layout import count, seconds, span
+from analysis.text_safety import command_line
+
+Json = dict[str, Any]
+
+# Rows of tables that the page holds ready; a storm beyond that is counted.
+_STEPS = 1500
+_REPARENTS = 400
+_FINDINGS = 200
+
+
+def render_report_page(report: Json, whys: list[Json]) -> str:
+    """The page, HTML.
+
+    Args:
+        report: what `build_report` gave.
+        whys: answers of `build_why` to what `analysis.html.stories.choose_targets` named.
+    """
+    stories = [build_story(report, why) for why in whys]
+    scripts = [assemble.chart_library(), assemble.page_script()]
+    style = assemble.page_style()
+    boot_ns = report["capture"]["started"]["boot_ns"]
+    args = {p["id"]: p["args"] for p in report["processes"]}
+    reparents = [r for r in report["reparents"] if r["reason"] != "thread"]
+    return assemble.render_template(
+        "report.html.j2",
+        report=report,
+        capture=report["capture"],
+        losses=report["losses"],
+        stories=stories,
+        story_of={story["id"]: number for number, story in enumerate(stories)},
+        findings=report["findings"][:_FINDINGS],
+        steps=_steps_by_container(report),
+        reparents=reparents[:_REPARENTS],
+        counts={
+            "findings": len(report["findings"]),
+            "steps": len(report["timeline"]),
+            "reparents": len(reparents),
+        },
+        limits={"steps": _STEPS, "reparents": _REPARENTS, "findings": _FINDINGS},
+        since=lambda ts_ns: seconds(ts_ns - boot_ns, sign=True),
+        rel=lambda ts_ns: ts_ns - boot_ns,
+        span=span,
+        count=count,
+        ref=ref_text,
+        command=lambda ref: command_line(args.get(ref["id"]) or ()),
+        scripts=scripts,
+        style=style,
+        policy=assemble.policy(scripts, style),
+        data=assemble.embed_json(build_picture(report, stories)),
+    )
+
+
+def _steps_by_container(report: Json) -> dict[str | None, list[Json]]:
+    """The timeline of each container, and under None that of the host; the first steps of all."""
+    found: dict[str | None, list[Json]] = {}
+    for step in report["timeline"][:_STEPS]:
+        found.setdefault(step["container"], []).append(step)
+    return found
