@@ -45,11 +45,13 @@ test: lint $(STAMP) $(OBJECT) | packages-test ## lint, and every test (as root: 
 	done; exit $$status
 
 .PHONY: lint
-lint: $(STAMP) ## ruff, mypy --strict, clang-format, import rules
+lint: $(STAMP) ## ruff, mypy --strict, clang-format, oxlint, import rules
 	@$(AS_OWNER) $(VENV)/ruff check $(wildcard $(PY_FILES))
 	@$(AS_OWNER) $(VENV)/ruff format --check $(wildcard $(PY_FILES))
 	@$(AS_OWNER) $(VENV)/mypy --strict
 	@$(AS_OWNER) $(VENV)/clang-format --dry-run -Werror $(C_FILES)
+	@$(AS_OWNER) $(VENV)/oxlint --quiet --deny-warnings -D correctness -D suspicious \
+		-A unicorn/consistent-function-scoping analysis/html/page
 	@$(AS_OWNER) $(VENV)/lint-imports --no-logo
 
 .PHONY: format

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from analysis.why.lineage import unit_in
+
 Json = dict[str, Any]
 
 _HOST_ROLES = frozenset(
@@ -13,11 +15,11 @@ _DEEPEST = 6
 
 
 def build_groups(report: Json) -> list[Json]:
-    """Groups of lanes: daemons, each container, the rest, kernel threads. None is empty.
+    """Groups of lanes: daemons, each container, each unit of systemd, the rest, kernel threads.
 
     Returns:
-        of each ``title``, ``kind`` (host, container, other, kernel), ``container`` (id or None)
-        and ``lanes``: (id, depth in the tree) from top to bottom.
+        of each ``title``, ``kind`` (host, container, unit, other, kernel), ``container`` (id or
+        None) and ``lanes``: (id, depth in the tree) from top to bottom.
     """
     belongs: dict[str, str] = {}
     for container in report["containers"]:
@@ -30,12 +32,12 @@ def build_groups(report: Json) -> list[Json]:
         members["container", container["id"]] = []
     for process in report["processes"]:
         members.setdefault(_group_of(process, belongs), []).append(process)
-    order = ("host", "container", "other", "kernel")
+    order = ("host", "container", "unit", "other", "kernel")
     groups = []
     for (kind, id_), people in sorted(members.items(), key=lambda item: order.index(item[0][0])):
         if people:
-            title = _title(kind, id_, names)
-            groups.append({"title": title, "kind": kind, "container": id_, "lanes": _tree(people)})
+            group = {"title": _title(kind, id_, names), "kind": kind, "lanes": _tree(people)}
+            groups.append({**group, "container": id_ if kind == "container" else None})
     return groups
 
 
@@ -45,7 +47,10 @@ def _group_of(process: Json, belongs: dict[str, str]) -> tuple[str, str | None]:
         return "container", container
     if process["kthread"]:
         return "kernel", None
-    return ("host" if process["role"] in _HOST_ROLES else "other"), None
+    if process["role"] in _HOST_ROLES:
+        return "host", None
+    unit = unit_in(process["cgroup"] or process["cgroup_v1"] or "")
+    return ("other", None) if unit is None else ("unit", unit)
 
 
 def _began_ns(container: Json) -> int:
@@ -56,6 +61,8 @@ def _began_ns(container: Json) -> int:
 
 
 def _title(kind: str, id_: str | None, names: dict[str, Json]) -> str:
+    if kind == "unit":
+        return f"unit {id_}"
     if kind == "container" and id_ is not None:
         known = names.get(id_)
         name = known["name"] if known and known["name"] else id_[:12]

@@ -37,6 +37,8 @@ class _Picture:
         self.boot_ns: int = report["capture"]["started"]["boot_ns"]
         self.processes = self._drawn()
         self.number = {p["id"]: i for i, p in enumerate(self.processes)}
+        self.names = {ref["id"]: ref["name"] for ref in _references(report)}
+        self.verbs = _verbs(report)
         self.containers = report["containers"]
         self.box = {c["id"]: i for i, c in enumerate(self.containers)}
 
@@ -46,9 +48,7 @@ class _Picture:
             "duration": max(capture["duration_ns"], 1),
             "complete": capture["complete"] and not capture["damage"],
             "clocks": self._clocks(),
-            "containers": [
-                printable(c["name"] or c["id"][:12]) for c in self.containers
-            ],
+            "containers": [printable(c["name"] or c["id"][:12]) for c in self.containers],
             "processes": self._columns(),
             "leftOut": len(self.report["processes"]) - len(self.processes),
             "groups": self._groups(),
@@ -56,13 +56,19 @@ class _Picture:
             "signals": self._signals(),
             "reparents": self._reparents(),
             "losses": [
-                [self._rel(w["from_ns"]), self._rel(w["to_ns"]), w["cpu"], w["events"], w["details"]]
+                [
+                    self._rel(w["from_ns"]),
+                    self._rel(w["to_ns"]),
+                    w["cpu"],
+                    w["events"],
+                    w["details"],
+                ]
                 for w in self.report["losses"]["windows"]
             ],
             "marks": [
                 [self._rel(e["ts_ns"]), printable(e["text"])]
                 for e in self.report["timeline"]
-                if e["container"] is None
+                if e["kind"] in ("trigger", "suspend", "clock")
             ],
             "stories": [self._story(story) for story in self.stories],
         }
@@ -100,44 +106,49 @@ class _Picture:
             "id": [p["id"] for p in people],
             "tgid": [p["tgid"] for p in people],
             "name": [self._name(p) for p in people],
-            "role": [p["role"] for p in people],
+            "role": _shared([p["role"] for p in people]),
             "container": [self.box.get(p["container"], -1) for p in people],
             "fork": [self._rel(p["fork_ns"]) for p in people],
-            "seen": [self._rel(p["seen_ns"]) for p in people],
+            # Of those whose fork was not recorded.
+            "start": [
+                None if p["fork_ns"] is not None else self._rel(p["start_ns"]) for p in people
+            ],
             "exit": [self._rel(p["exit_ns"]) for p in people],
             "gone": [self._rel(p["gone_ns"]) for p in people],
             "reap": [self._rel(p["reap_ns"]) for p in people],
             "status": [p["exit_status"] for p in people],
-            "signal": [
-                name_of(p["exit_signal"]) if p["exit_signal"] else None for p in people
-            ],
+            "signal": [name_of(p["exit_signal"]) if p["exit_signal"] else None for p in people],
             "nsPid": [p["ns_tgid"] for p in people],
             "stub": [int(p["stub"]) for p in people],
             "command": [command_line(p["args"], limit) for p in people],
-            "file": [printable(p["filename"] or "") for p in people],
-            "cgroup": [printable(p["cgroup"] or p["cgroup_v1"] or "") for p in people],
+            "file": _shared([printable(p["filename"] or "") for p in people]),
+            "cgroup": _shared([printable(p["cgroup"] or p["cgroup_v1"] or "") for p in people]),
             "execs": [[ns - self.boot_ns for ns in p["exec_ns"][:_EXECS]] for p in people],
             "starter": [self.number.get(p["forker"], -1) for p in people],
-            "parents": [
-                [
-                    [
-                        self.number.get(span["parent"], -1),
-                        self._rel(span["from_ns"]),
-                        self._rel(span["until_ns"]),
-                        span["how"],
-                        span["certainty"],
-                    ]
-                    for span in p["parents"]
-                ]
-                for p in people
-            ],
+            "parents": [self._parents(p) for p in people],
         }
 
+    def _parents(self, process: Json) -> list[list[Any]] | None:
+        """Parents over time; None of the many who had one alone, who forked them."""
+        spans = process["parents"]
+        plain = len(spans) == 1 and spans[0]["parent"] == process["forker"]
+        if plain and (spans[0]["how"], spans[0]["certainty"]) == ("fork", "confirmed"):
+            return None
+        return [
+            [
+                self.number.get(span["parent"], -1),
+                self._rel(span["from_ns"]),
+                span["how"],
+                span["certainty"],
+            ]
+            for span in spans
+        ]
+
     def _name(self, process: Json) -> str:
-        """comm, or the host's init, of which a capture may hold no comm."""
-        if not hasattr(self, "_names"):
-            self._names = {ref["id"]: ref["name"] for ref in _references(self.report)}
-        return printable(self._names.get(process["id"]) or process["comm"]) or "?"
+        """As references name it, which know more than comm; a call of runc with its verb."""
+        name = self.names.get(process["id"]) or process["comm"]
+        verb = self.verbs.get(process["id"])
+        return printable(f"{name} {verb}" if verb else name) or "?"
 
     def _groups(self) -> list[Json]:
         groups = []
@@ -198,7 +209,7 @@ class _Picture:
         numbers = (self.number.get(id_, -1) for id_ in story["people"])
         return {
             "title": printable(story["title"]),
-            "answer": printable(story["answer"]),
+            "grave": story["grave"],
             "process": self.number.get(story["id"], -1),
             "people": [n for n in numbers if n >= 0],
             "steps": [
@@ -219,6 +230,23 @@ class _Picture:
 _ENDS = ("child", "from", "to")
 
 
+def _shared(values: list[str]) -> Json:
+    """Texts that many share: each once in ``texts``, and for everybody its place there."""
+    places = {text: i for i, text in enumerate(dict.fromkeys(values))}
+    return {"texts": list(places), "of": [places[text] for text in values]}
+
+
+def _verbs(report: Json) -> dict[str, str]:
+    """What calls of runtimes were told to do, by process."""
+    found: dict[str, str] = {}
+    for container in report["containers"]:
+        for run in container["runs"]:
+            found.update((c["process"]["id"], c["verb"]) for c in run["calls"] if c["verb"])
+            if run["shim_start"]:
+                found[run["shim_start"]["id"]] = "start"
+    return found
+
+
 def _references(report: Json) -> Iterable[Json]:
     """All references to processes, which have names that comm alone has not."""
     for reparent in report["reparents"]:
@@ -228,6 +256,7 @@ def _references(report: Json) -> Iterable[Json]:
             for role in ("client", "daemon", "manager", "shim_start", "shim", "init"):
                 if run[role]:
                     yield run[role]
+            yield from (call["process"] for call in run["calls"])
     for process in report["processes"]:
         by = process["killed_by"]
         if by and (by["sender"] or by["context"]):

@@ -38,7 +38,7 @@ def render_report_page(report: Json, whys: list[Json]) -> str:
         capture=report["capture"],
         losses=report["losses"],
         stories=stories,
-        story_of={story["id"]: number for number, story in enumerate(stories)},
+        story_for=lambda finding: _story_for(finding, stories),
         findings=report["findings"][:_FINDINGS],
         steps=_steps_by_container(report),
         reparents=reparents[:_REPARENTS],
@@ -59,6 +59,12 @@ def render_report_page(report: Json, whys: list[Json]) -> str:
         policy=assemble.policy(scripts, style),
         data=assemble.embed_json(build_picture(report, stories)),
     )
+
+
+def _story_for(finding: Json, stories: list[Json]) -> int | None:
+    """The first story that is about somebody whom a finding is about."""
+    numbers = (n for n, story in enumerate(stories) if story["id"] in finding["processes"])
+    return next(numbers, None)
 
 
 def _steps_by_container(report: Json) -> dict[str | None, list[Json]]:

@@ -13,10 +13,8 @@ FOLLOWED = 12
 # What happens later has to do with something else.
 _AFTERWARDS_NS = 10_000_000_000
 
-_PARTS = frozenset(
-    ("container-init", "shim-v1", "shim-v2", "conmon", "dockerd", "containerd")
-    + ("containerd-managed", "podman", "kubelet", "cri-dockerd")
-)
+_DAEMONS = ("dockerd", "containerd", "containerd-managed", "podman", "kubelet", "cri-dockerd")
+_PARTS = frozenset((*_DAEMONS, "container-init", "shim-v1", "shim-v2", "conmon"))
 
 
 def choose_targets(report: Json) -> list[str]:
@@ -49,9 +47,10 @@ def build_story(report: Json, why: Json) -> Json:
     """What the page tells of one answer of `rtrace why`.
 
     Returns:
-        ``title``, ``id`` of the process, ``answer``, ``certainty``, ``reasons``, ``steps`` (of the
-        chain, then with ``followed`` true what came after it in the container), ``lineage``,
-        ``died_with``, ``survived``, ``missing``, and ``people``: ids of all who play a part.
+        ``title``, ``id`` of the process, ``grave`` (a finding of what is wrong names it),
+        ``answer``, ``certainty``, ``reasons``, ``steps`` (of the chain, then with ``followed``
+        true what came after it in the container), ``lineage``, ``died_with``, ``survived``,
+        ``missing``, and ``people``: ids of all who play a part.
     """
     target = why["target"]
     container = target["container"]
@@ -63,9 +62,12 @@ def build_story(report: Json, why: Json) -> Json:
     people += [person["process"]["id"] for person in why["lineage"][:1]]
     if container is not None:
         people += _parts(report, container["id"])
+    id_ = target["process"]["id"]
+    wrong = (f["processes"] for f in report["findings"] if f["severity"] != "info")
     return {
         "title": _title(target),
-        "id": target["process"]["id"],
+        "id": id_,
+        "grave": any(id_ in processes for processes in wrong),
         "answer": why["answer"]["text"],
         "certainty": why["answer"]["certainty"],
         "reasons": why["answer"]["reasons"],

@@ -83,6 +83,8 @@ def test_wheel_is_complete(wheel: Path, checkout: Path) -> None:
     sources = [*checkout.glob("bpf/*.c"), *checkout.glob("bpf/*.h")]
     expected = {f"tracer/_bpf/{source.name}" for source in sources}
     expected |= {str(path.relative_to(checkout)) for path in checkout.glob("analysis/schemas/*")}
+    page = [*checkout.glob("analysis/html/page/*"), *checkout.glob("analysis/html/vendor/*")]
+    expected |= {str(path.relative_to(checkout)) for path in page}
     expected |= {"tracer/_bpf/rtrace.bpf.o", "rtrace/__init__.py"}
     assert expected <= names
     top = {name.partition("/")[0] for name in names}

@@ -13,7 +13,11 @@ from tracer.units import duration_option
 @click.command()
 @click.argument("capture")
 @click.option(
-    "--format", "format_", type=click.Choice(["text", "json", "html"]), default="text", show_default=True
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json", "html"]),
+    default="text",
+    show_default=True,
 )
 @click.option("-o", "--output", metavar="PATH", help="Write there and not to stdout.")
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")

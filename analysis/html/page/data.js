@@ -7,6 +7,10 @@ const rtrace = {};
   const data = JSON.parse(document.getElementById("capture-data").textContent);
   const processes = data.processes;
   const count = processes.id.length;
+  for (const name of ["role", "file", "cgroup"]) {
+    const { texts, of } = processes[name];
+    processes[name] = of.map((place) => texts[place]);
+  }
 
   // Boot-time to wall clock: by the last reading at or before a time.
   function utc(ns) {
@@ -43,15 +47,15 @@ const rtrace = {};
     const fork = processes.fork[process];
     const exit = processes.exit[process];
     const gone = processes.gone[process];
-    const seen = processes.seen[process];
+    const start = processes.start[process];
     const reap = processes.reap[process];
     const end = exit ?? gone ?? reap ?? data.duration;
-    // A birth that was lost begins where it was first seen; what is older begins before the picture.
-    const begin = fork ?? (seen !== null && seen > 0 && end > seen ? seen : Math.min(0, end));
+    // Where the fork was lost, the kernel's own start time is known all the same.
+    const begin = fork ?? start;
     return {
       begin,
       end: Math.max(end, begin),
-      older: fork === null,
+      older: begin < 0,
       ended: exit !== null,
       unseen: exit === null && gone !== null,
       zombieUntil: exit === null ? null : (reap ?? data.duration),

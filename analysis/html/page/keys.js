@@ -28,7 +28,7 @@
     times.push(...data.reparents.filter((r) => r[1] === process).map((r) => r[0]));
     times.push(...data.kills.filter((kill) => kill[2] === process).map((kill) => kill[0]));
     times.push(...data.signals.filter((signal) => signal[1] === process).map((s) => s[0]));
-    return [...new Set(times.filter((ts) => ts !== null))].sort((a, b) => a - b);
+    return [...new Set(times.filter((ts) => ts !== null))].toSorted((a, b) => a - b);
   }
 
   function nextMoment(by) {

@@ -13,7 +13,10 @@
     scopeBox.value = String(number);
     const shown = picture.state.rowOf.size;
     const all = rtrace.count;
-    byId("scope-size").textContent = shown === all ? `all ${all} processes` : `${shown} of ${all} processes`;
+    const missing = rtrace.data.leftOut;
+    const rest = missing ? `; ${missing} more, that nothing refers to, are left out` : "";
+    const some = shown === all ? `all ${all} processes` : `${shown} of ${all} processes`;
+    byId("scope-size").textContent = some + rest;
     panel.story(number);
     byId("step-buttons").hidden = picture.state.scope.story === null;
   });
@@ -117,7 +120,7 @@
   document.documentElement.classList.add("alive");
   document.documentElement.dataset.theme = dark.matches ? "dark" : "light";
   theme.setAttribute("aria-pressed", String(dark.matches));
-  picture.setScope(rtrace.data.stories.length > 0 ? 1 : 0);
+  picture.setScope(rtrace.data.stories[0]?.grave ? 1 : 0);
   panel.details(-1);
   tables.fill();
 }

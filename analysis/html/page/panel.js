@@ -77,7 +77,7 @@
       `${label(process)}`,
       `${processes.role[process]}${where(process)}`,
       processes.command[process],
-      life.older ? "older than the capture" : `born ${moment(processes.fork[process])}`,
+      life.older ? "older than the capture" : `born ${moment(life.begin)}`,
     ];
     words.push(life.ended ? `${rtrace.ending(process)}, ${moment(life.end)}` : rtrace.ending(process));
     if (life.zombieUntil > life.end) {
@@ -87,12 +87,12 @@
     return words;
   }
 
-  function lossWords([, , number]) {
+  function lossWords([, , , , number]) {
     if (number < 0) {
       return ["The capture was cut: what came later is not known"];
     }
-    const [from, to, cpu, events, details] = data.losses[number];
-    const what = `${events} events and ${details} details of cpu ${cpu} were lost`;
+    const [from, to, cpu, events, rest] = data.losses[number];
+    const what = `${events} events and ${rest} details of cpu ${cpu} were lost`;
     return [what, `${seconds(from)} to ${seconds(to)} s`, "What happened then may be missing here"];
   }
 
@@ -102,7 +102,7 @@
       links: () => linkWords(value),
       marks: () => markWords(value),
       losses: () => lossWords(value),
-      moments: () => [data.marks[value[1]][1], moment(value[0])],
+      moments: () => [data.marks[value[3]][1], moment(value[0])],
       steps: () => {
         const step = rtrace.picture.state.scope.story.steps[value[2] - 1];
         return [`${value[2]}. ${step.text}`, moment(step.ts)];
@@ -119,8 +119,10 @@
   }
 
   function parentsOf(list, process) {
-    const spans = processes.parents[process];
-    spans.forEach(([parent, from, , how, certainty], i) => {
+    const only = [[processes.starter[process], null, "fork", "confirmed"]];
+    // From one thread of a parent to another, it stays the same process.
+    const spans = (processes.parents[process] ?? only).filter((own) => own[2] !== "thread");
+    spans.forEach(([parent, from, how, certainty], i) => {
       const sure = certainty === "confirmed" ? "" : ` [${certainty}]`;
       const since = i > 0 && from !== null ? `, ${seconds(from)} s, ${how}` : "";
       field(list, i === 0 ? "parent" : "then", link(parent), `${since}${sure}`);
@@ -143,7 +145,7 @@
     if (life.older) {
       field(list, "born", processes.stub[process] ? "outside of the filter" : "before the capture");
     } else {
-      field(list, "born", moment(processes.fork[process]), " by ", link(processes.starter[process]));
+      field(list, "born", moment(life.begin), " by ", link(processes.starter[process]));
     }
     parentsOf(list, process);
     const kill = rtrace.killOf.get(process);
@@ -194,7 +196,7 @@
       const button = make("button", { type: "button", className: "step" });
       button.append(
         make("span", { className: "number" }, String(i + 1)),
-        make("span", { className: "when" }, `${seconds(step.ts)} s`),
+        make("span", { className: "when" }, `${seconds(step.ts)} s  ${utc(step.ts)}`),
         make("span", {}, `${step.text}${sure}`),
       );
       button.addEventListener("click", () => rtrace.picture.goToStep(i + 1));

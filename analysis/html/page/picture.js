@@ -29,7 +29,7 @@
     state.rowOf.forEach((row, process) => {
       const life = rtrace.life(process);
       const flags = (life.older ? 1 : 0) + (life.ended || life.unseen ? 0 : 2) + (life.unseen ? 4 : 0);
-      const begin = life.older && life.begin <= 0 ? FIRST : life.begin;
+      const begin = life.older ? FIRST : life.begin;
       const end = life.ended || life.unseen ? life.end : data.duration;
       items.push([begin, Math.max(begin, end), row, process, life.zombieUntil ?? -1, flags]);
     });
@@ -103,18 +103,19 @@
 
   function allSeries() {
     const heads = [];
-    state.rows.forEach((row, i) => row.process < 0 && heads.push([i]));
-    const lost = data.losses.map(([from, to], i) => [from, to, i]);
+    state.rows.forEach((row, i) => row.process < 0 && heads.push([FIRST, LAST, i]));
+    const last = state.rows.length - 1;
+    const lost = data.losses.map(([from, to], i) => [from, to, 0, last, i]);
     if (!data.complete) {
-      lost.push([data.duration, LAST, -1]);
+      lost.push([data.duration, LAST, 0, last, -1]);
     }
+    const moments = data.marks.map(([ts], i) => [ts, 0, last, i]);
     const quiet = { silent: true, tooltip: { show: false } };
-    const picked = state.rowOf.has(state.selected) ? [[state.rowOf.get(state.selected)]] : [];
     return [
-      series("heads", shapes.band, [], 0, heads, quiet),
-      series("picked", shapes.band, [], 0, picked, { ...quiet, z: 1, renderItem: pickBand }),
-      series("losses", shapes.loss, [0, 1], [], lost),
-      series("moments", shapes.moment, 0, [], data.marks.map(([ts], i) => [ts, i])),
+      series("heads", shapes.band, [0, 1], 2, heads, quiet),
+      series("picked", shapes.picked, [0, 1], 2, picked(), { ...quiet, z: 1 }),
+      series("losses", shapes.loss, [0, 1], [2, 3], lost),
+      series("moments", shapes.moment, 0, [1, 2], moments),
       series("bars", shapes.bar, [0, 1, 4], 2, bars(), { z: 3 }),
       series("links", shapes.link, 0, [1, 2], links(), { z: 4 }),
       series("marks", shapes.mark, 0, 1, marks(), { z: 5 }),
@@ -122,9 +123,9 @@
     ];
   }
 
-  function pickBand(params, api) {
-    const shape = shapes.band(params, api);
-    return { ...shape, style: { fill: rtrace.colors.pick, opacity: 0.18 } };
+  function picked() {
+    const row = state.rowOf.get(state.selected);
+    return row === undefined ? [] : [[FIRST, LAST, row]];
   }
 
   // --- axes ------------------------------------------------------------------------------------
@@ -349,8 +350,7 @@
 
   function select(process) {
     state.selected = process;
-    const picked = state.rowOf.has(process) ? [[state.rowOf.get(process)]] : [];
-    chart.setOption({ series: [{ id: "picked", data: picked }] });
+    chart.setOption({ series: [{ id: "picked", data: picked() }] });
     tell("select", process);
   }
 

@@ -14,13 +14,17 @@
     return x >= params.coordSys.x - 1 && x <= params.coordSys.x + params.coordSys.width + 1;
   }
 
-  // A heading's band across the picture.
+  // [begin, end, row]: a band across the picture, of a heading or of what is chosen.
   function band(params, api) {
-    const [, y] = api.coord([0, api.value(0)]);
+    const [, y] = api.coord([0, api.value(2)]);
     const height = lane(api);
     const { x, width } = params.coordSys;
     const shape = { x, y: y - height / 2, width, height };
     return { type: "rect", silent: true, shape, style: { fill: rtrace.colors.band } };
+  }
+
+  function picked(params, api) {
+    return { ...band(params, api), style: { fill: rtrace.colors.pick, opacity: 0.2 } };
   }
 
   // [begin, end, row, process, zombie until, flags]; flags: 1 older, 2 still there, 4 unseen end
@@ -82,7 +86,7 @@
         {
           type: "text",
           z2: 25,
-          x: x + 5,
+          x: x + (Math.abs(y1 - y0) < size * 1.5 ? 12 : 5),
           y: y0 + down * size * 0.72,
           style: {
             text: word,
@@ -206,7 +210,7 @@
     };
   }
 
-  // [from, to]: a stretch in which events were lost, or of which nothing is known.
+  // [from, to, ...]: a stretch in which events were lost, or of which nothing is known.
   function loss(params, api) {
     const [x0] = api.coord([api.value(0), 0]);
     const [x1] = api.coord([api.value(1), 0]);
@@ -220,7 +224,7 @@
     return { type: "rect", z2: 5, shape, style: { ...style, opacity: 0.5 } };
   }
 
-  // [time]: something that happened to the whole host.
+  // [time, ...]: something that happened to the whole host.
   function moment(params, api) {
     const [x] = api.coord([api.value(0), 0]);
     if (!inside(params, x)) {
@@ -232,5 +236,5 @@
     return { type: "line", z2: 6, shape, style };
   }
 
-  rtrace.shapes = { band, bar, link, mark, step, loss, moment };
+  rtrace.shapes = { band, picked, bar, link, mark, step, loss, moment };
 }

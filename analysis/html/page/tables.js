@@ -7,13 +7,12 @@
 
   const haystack = [];
   function textOf(process) {
-    haystack[process] ??= [
-      ...[label(process), processes.command[process], processes.role[process]],
-      ...[processes.file[process], processes.cgroup[process], processes.id[process]],
-      rtrace.data.containers[processes.container[process]] ?? "",
-    ]
-      .join("\n")
-      .toLowerCase();
+    if (haystack[process] === undefined) {
+      const { command, role, file, cgroup, id, container } = processes;
+      const words = [label(process), rtrace.data.containers[container[process]] ?? ""];
+      words.push(...[command, role, file, cgroup, id].map((column) => column[process]));
+      haystack[process] = words.join("\n").toLowerCase();
+    }
     return haystack[process];
   }
 
@@ -63,7 +62,7 @@
       make("th", { scope: "row" }, show),
       make("td", {}, processes.role[process]),
       make("td", {}, rtrace.data.containers[processes.container[process]] ?? ""),
-      make("td", { className: "time" }, life.older ? "before" : time(processes.fork[process])),
+      make("td", { className: "time" }, life.older ? "before" : time(life.begin)),
       make("td", { className: "time" }, time(processes.exit[process])),
       make("td", {}, rtrace.ending(process)),
       make("td", {}, make("code", {}, processes.command[process])),

@@ -1,0 +1,229 @@
+"""The HTML report in a real chromium: opened from a file, used, searched, printed."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests import incidents, lives
+from tests.html.conftest import Open, Opened
+from tests.incidents import PAYLOADS
+from tests.streams import Stream
+
+pytestmark = pytest.mark.browser
+
+
+def position(opened: Opened, ts: float, process: int) -> tuple[float, float]:
+    """Where on the screen a moment of a process is."""
+    x, y = opened.run(
+        f"rtrace.chart.convertToPixel({{gridIndex: 0}}, [{ts}, "
+        f"rtrace.picture.state.rowOf.get({process})])"
+    )
+    box = opened.page.locator("#chart").bounding_box()
+    assert box is not None
+    return box["x"] + x, box["y"] + y
+
+
+def process(opened: Opened, role: str) -> Any:
+    """Number of the first process with a role."""
+    return opened.run(f"rtrace.processes.role.indexOf('{role}')")
+
+
+def test_the_page_of_an_incident_says_who_killed_what(open_page: Open) -> None:
+    opened = open_page(incidents.recycled().stream)
+    page = opened.page
+    said = page.locator(".answer").inner_text()
+    assert "Why shop ended" in said
+    assert "killed by SIGKILL (9), sent by disk-cleanup" in said
+    assert page.locator("#scope-size").inner_text().endswith("processes")
+    steps = page.locator("#story .step").all_inner_texts()
+    assert "sent SIGKILL (9) to containerd-shim" in steps[0]
+    assert opened.chart("rows.length") > 5
+    assert opened.problems == []
+
+
+def test_zoom_click_and_hover(open_page: Open) -> None:
+    opened = open_page(incidents.recycled().stream)
+    page = opened.page
+    page.click("#everything")
+    before = opened.chart("time")
+    page.click("#zoom-in")
+    inner = opened.chart("time")
+    assert before[0] < inner[0] < inner[1] < before[1]
+    page.click("#zoom-all")
+    assert opened.chart("time") == pytest.approx(before)
+
+    shim = process(opened, "shim-v2")
+    opened.run(f"rtrace.picture.showLife({shim})")
+    page.locator("#chart").scroll_into_view_if_needed()
+    middle = opened.run(f"(rtrace.life({shim}).begin + rtrace.life({shim}).end) / 2")
+    opened.run("rtrace.picture.select(-1)")
+    at = position(opened, middle, shim)
+    page.mouse.move(*at)
+    page.wait_for_selector(".tip-text")
+    assert "shim-v2, shop" in page.locator(".tip-text").inner_text()
+    page.mouse.click(*at)
+    details = page.locator("#details").inner_text()
+    assert "killed by SIGKILL, sent by disk-cleanup" in details
+
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -240)
+    page.keyboard.up("Control")
+    page.wait_for_function(
+        f"rtrace.picture.state.time[1] - rtrace.picture.state.time[0] < {middle}"
+    )
+    assert opened.problems == []
+
+
+def test_findings_and_steps_jump_to_their_place(open_page: Open) -> None:
+    opened = open_page(incidents.recycled().stream)
+    page = opened.page
+    page.click("#everything")
+    page.click("#containers .timeline tr:has-text('SIGKILL') button.show >> nth=0")
+    [from_ns, to_ns] = opened.chart("time")
+    ts = opened.run("rtrace.data.kills[0][0]")
+    assert from_ns < ts < to_ns
+    assert opened.chart("selected") >= 0
+    page.click("#findings .card.error [data-story]")
+    assert opened.chart("scope.title").startswith("Why shop ended")
+    page.click("#step-after")
+    assert page.locator("#story .step[aria-current]").count() == 1
+    assert opened.problems == []
+
+
+def test_search(open_page: Open) -> None:
+    opened = open_page(incidents.recycled().stream)
+    page = opened.page
+    page.fill("#search", "cleanup old")
+    assert page.locator("#found-count").inner_text() == "1 process"
+    page.click("#found button")
+    assert page.locator("#details h3").inner_text().startswith("disk-cleanup")
+    page.fill("#search", "no such thing")
+    assert page.locator("#found-count").inner_text() == "0 processes"
+    page.fill("#search", "shop")
+    page.press("#search", "Enter")
+    assert opened.run("rtrace.processes.container[rtrace.picture.state.selected]") == 0
+    assert opened.problems == []
+
+
+def test_everything_can_be_done_without_a_mouse(open_page: Open) -> None:
+    opened = open_page(incidents.recycled().stream)
+    page = opened.page
+    page.focus("#chart")
+    page.keyboard.press("n")
+    page.keyboard.press("n")
+    assert opened.run("rtrace.currentStep") == 2
+    said = page.locator("#said").inner_text()
+    assert "was killed by SIGKILL" in said
+    before = opened.chart("time")
+    page.keyboard.press("+")
+    assert opened.chart("time")[0] > before[0]
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowDown")
+    first = opened.chart("selected")
+    page.keyboard.press("ArrowDown")
+    assert opened.chart("selected") != first
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    assert opened.chart("selected") == -1
+    assert opened.problems == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessible_in_light_and_dark(open_page: Open, scheme: Any) -> None:
+    opened = open_page(incidents.recycled().stream, color_scheme=scheme)
+    background = opened.run("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
+    found = Axe().run(opened.page).response["violations"]
+    assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in found] == []
+    opened.page.click("#theme")
+    assert opened.run("getComputedStyle(document.body).backgroundColor") != background
+    assert opened.problems == []
+
+
+def test_motion_is_left_out_where_asked_for(open_page: Open) -> None:
+    opened = open_page(incidents.recycled().stream, reduced_motion="reduce")
+    assert opened.run("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+
+
+def test_on_paper(open_page: Open) -> None:
+    opened = open_page(incidents.recycled().stream, color_scheme="dark")
+    page = opened.page
+    pdf = page.pdf(format="A4", print_background=True)
+    assert pdf.startswith(b"%PDF")
+    assert pdf.count(b"/Type /Page\n") <= 12
+    page.emulate_media(media="print")
+    assert not page.locator("#search").is_visible()
+    assert page.locator("#containers .timeline td").first.is_visible()
+    assert opened.problems == []
+
+
+def test_without_scripts_all_stands_in_tables(open_page: Open) -> None:
+    opened = open_page(incidents.recycled().stream, java_script_enabled=False)
+    text = opened.page.locator("main").inner_text()
+    assert "container-recycled" in text
+    assert "The picture needs scripts" in text
+    assert "was killed by SIGKILL (9), sent by disk-cleanup" in text
+
+
+def test_losses_and_cuts_are_seen(open_page: Open) -> None:
+    h = lives.life()
+    h.stream.lost(3)
+    h.stream.loss()
+    opened = open_page(h.stream, complete=False)
+    assert opened.page.locator(".warn").count() == 2
+    assert opened.run("rtrace.data.losses.length") == 1
+    assert opened.run("rtrace.data.complete") is False
+    words = opened.run("rtrace.tipOf('losses', [0, 1, 0, 1, 0]).innerText")
+    assert "3 events" in words
+    assert opened.problems == []
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_nothing_of_a_capture_runs(open_page: Open, number: int) -> None:
+    """Names of everything are payloads, and everything that shows them is shown."""
+    pick = random.Random(number).sample(PAYLOADS, len(PAYLOADS))
+    h = incidents.recycled(comm=pick[0], name=pick[1], argument="".join(pick), cgroup=f"/{pick[2]}")
+    for payload in pick[3:]:
+        child = h.stream.fork(h.shell, comm=payload[:15])
+        h.stream.exec(child, payload, [payload, *pick], comm=payload[:15], cgroup=f"/{payload}")
+    h.stream.header["host"].update(hostname=pick[4], init=pick[5], os=pick[6], kernel=pick[7])
+    h.stream.fact("problem", what=pick[8])
+    h.stream.fact("runtime", name=pick[9], version=pick[10])
+    h.stream.trigger("shim-exit", child, pick[11])
+    h.stream.snapshot("end")
+    opened = open_page(h.stream)
+    opened.page.click("#everything")
+    opened.run(
+        """() => {
+          for (let process = 0; process < rtrace.count; process++) {
+            rtrace.picture.showLife(process);
+            document.body.append(rtrace.tipOf("bars", [0, 0, 0, process]));
+            document.getElementById("search").value = rtrace.processes.name[process];
+            rtrace.tables.search();
+          }
+          for (let scope = 0; scope < rtrace.picture.scopes.length; scope++) {
+            rtrace.picture.setScope(scope);
+          }
+        }"""
+    )
+    opened.page.wait_for_timeout(200)
+    assert opened.problems == []
+    assert opened.run("document.querySelectorAll('script').length") == 3
+    assert opened.run("document.querySelectorAll('img, svg, iframe, object, link').length") == 0
+    assert opened.run("document.querySelectorAll('style').length") == 1
+
+
+def test_boot_times_beyond_2_to_the_53(open_page: Open) -> None:
+    s = Stream(start_ns=2**53 * 3 + 1)
+    init = s.process("systemd", tgid=1)
+    child = s.fork(init, at=s.start_ns + 7)
+    s.die(child)
+    s.snapshot("end")
+    opened = open_page(s)
+    assert 7 in opened.run("rtrace.processes.fork")
+    assert opened.run("rtrace.processes.start").count(-(10**9)) == 1
+    assert opened.problems == []
