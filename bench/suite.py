@@ -14,6 +14,7 @@ from bench.errors import BenchError
 from bench.flood import FloodRun, measure_flood
 from bench.loads import Load, SchedPipe, Storm
 from bench.machine import describe_machine, last_cpu
+from bench.page import measure_page
 from bench.paired import Paired, measure_paired
 from bench.recording import (
     BUFFER_BYTES,
@@ -40,6 +41,9 @@ PIPE_RATIO = 1.05
 EVENT_BYTES = 20.0
 HELP_S = 0.15
 REPORT_S = 1.5
+PAGE_MB = 5.0
+PAINT_S = 3.0
+ZOOM_MS = 200.0
 
 _FLOOD_RATES = (500_000, 1_000_000, 1_500_000, 2_000_000, 3_000_000, 4_000_000)
 # What others do meanwhile counts too, so the quietest of some recordings is taken, if it is quiet.
@@ -123,6 +127,7 @@ class Suite:
             self._measure_floods()
             self._add_memory(idle)
         self._measure_commands()
+        self._measure_page()
         self._say("others")
         surroundings.look("after")
         self.results |= surroundings.as_json()
@@ -258,6 +263,24 @@ class Suite:
             seconds = measure_report(self._directory, self._plan.commands)
             self.results["report_s"] = seconds.as_json()
             self._row("rtrace report, small capture", "s", REPORT_S, seconds, digits=3)
+
+    def _measure_page(self) -> None:
+        with self._or_row("HTML report, 10,000 processes", "", None):
+            self._say("HTML report")
+            cost = measure_page(self._directory, max(1, self._plan.commands // 3))
+            self.results["page"] = {
+                "bytes": cost.bytes,
+                "processes": cost.processes,
+                "paint_s": cost.paint_s.as_json(),
+                "ready_s": cost.ready_s.as_json(),
+                "zoom_s": cost.zoom_s.as_json(),
+            }
+            what = "HTML report, 10,000 processes"
+            size = _one(cost.bytes / 1e6)
+            self._row(f"{what}: size", "MB", PAGE_MB, size, f"{cost.processes:,}", digits=1)
+            self._row(f"{what}: first paint", "s", PAINT_S, cost.paint_s)
+            self._row(f"{what}: picture ready", "s", None, cost.ready_s)
+            self._row(f"{what}: zoom step", "ms", ZOOM_MS, cost.zoom_s.scaled(1e3), digits=0)
 
     def _row(
         self,
