@@ -60,17 +60,17 @@ def missing_for_packaging() -> tuple[str, ...]:
 
 
 @functools.cache
-<<<<<<< HEAD
 def missing_for_lab() -> tuple[str, ...]:
     """What keeps labs from being built and booted here."""
     needed = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "setpriv": "util-linux"}
     missing = [f"{name} (package {needed[name]})" for name in needed if not shutil.which(name)]
     return tuple(([] if os.geteuid() == 0 else ["root"]) + missing)
-=======
+
+
+@functools.cache
 def missing_for_browser() -> tuple[str, ...]:
     """What keeps a page from being opened here."""
     return () if shutil.which("chromium") else ("chromium (package chromium)",)
->>>>>>> 75f3121 (wip)
 
 
 _MISSING: dict[str, Callable[[], tuple[str, ...]]] = {

@@ -7,6 +7,7 @@ from typing import Any
 from analysis.html import assemble
 from analysis.html.picture import build_picture
 from analysis.html.stories import build_story
+from analysis.render_behaviours import SHAPES
 from analysis.render_text import ref_text
 from analysis.text_layout import count, seconds, span
 from analysis.text_safety import command_line
@@ -17,6 +18,7 @@ Json = dict[str, Any]
 _STEPS = 1500
 _REPARENTS = 400
 _FINDINGS = 200
+_OCCURRENCES = 10  # of one behaviour
 
 
 def render_report_page(report: Json, whys: list[Json]) -> str:
@@ -42,12 +44,20 @@ def render_report_page(report: Json, whys: list[Json]) -> str:
         findings=report["findings"][:_FINDINGS],
         steps=_steps_by_container(report),
         reparents=reparents[:_REPARENTS],
+        behaviours=[b for b in report["behaviours"] if b["observed"]],
+        not_observed=[b["id"] for b in report["behaviours"] if not b["observed"]],
+        shapes=SHAPES,
         counts={
             "findings": len(report["findings"]),
-            "steps": len(report["timeline"]),
+            "steps": len(_told(report)),
             "reparents": len(reparents),
         },
-        limits={"steps": _STEPS, "reparents": _REPARENTS, "findings": _FINDINGS},
+        limits={
+            "steps": _STEPS,
+            "reparents": _REPARENTS,
+            "findings": _FINDINGS,
+            "occurrences": _OCCURRENCES,
+        },
         since=lambda ts_ns: seconds(ts_ns - boot_ns, sign=True),
         rel=lambda ts_ns: ts_ns - boot_ns,
         span=span,
@@ -70,6 +80,11 @@ def _story_for(finding: Json, stories: list[Json]) -> int | None:
 def _steps_by_container(report: Json) -> dict[str | None, list[Json]]:
     """The timeline of each container, and under None that of the host; the first steps of all."""
     found: dict[str | None, list[Json]] = {}
-    for step in report["timeline"][:_STEPS]:
+    for step in _told(report)[:_STEPS]:
         found.setdefault(step["container"], []).append(step)
     return found
+
+
+def _told(report: Json) -> list[Json]:
+    """Steps of the timeline; what comes again and again as the fold that sums it up."""
+    return [step for step in report["timeline"] if step["fold"] is None or step["kind"] == "fold"]

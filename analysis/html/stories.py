@@ -100,6 +100,7 @@ def _aftermath(report: Json, why: Json) -> list[Json]:
         step
         for step in report["timeline"]
         if step["container"] == container["id"]
+        and (step["fold"] is None or step["kind"] == "fold")
         and last_ns < step["ts_ns"] <= last_ns + _AFTERWARDS_NS
     ]
     return found[:FOLLOWED]
