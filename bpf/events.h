@@ -247,6 +247,47 @@ struct rtrace_task {
 
 _Static_assert(sizeof(struct rtrace_task) == 80, "struct rtrace_task");
 
+/*
+ * Unix sockets: one record for each open file that is one, of a type that connects, and has a name
+ * or is connected to one that has. Accepted sockets have the name of the one they were accepted
+ * from, so both ends of a connection have a record, but for connections without any name
+ * (socketpair). The streams to systemd's journal are left out: they are two a service, and no
+ * control path.
+ */
+enum rtrace_socket_flag {
+	RTRACE_S_PEER_NAME = 1, /* the name is the peer's: this end connected to it */
+	RTRACE_S_PATH = 2, /* the name is a path, not abstract */
+	RTRACE_S_DELETED = 4, /* and nothing has that name any more */
+	RTRACE_S_WAITING = 8, /* connected, and the other side has not accepted yet */
+	RTRACE_S_PEER_CLOSED = 16, /* the other side has closed */
+	RTRACE_S_OUTSIDE = 32, /* the holder is not admitted by the filter */
+};
+
+#define RTRACE_SOCKET_NAME_MAX 108 /* UNIX_PATH_MAX */
+
+struct rtrace_socket {
+	unsigned long long ts_ns; /* when the iterator was here */
+	unsigned long long start_ns; /* of the holder */
+	unsigned long long inode; /* of the socket: the same in two records is the same socket */
+	unsigned long long peer_inode; /* 0: none, or nobody has it open */
+	unsigned long long cred_start_ns;
+	unsigned int tgid; /* the holder */
+	unsigned int cred_tgid; /* sk_peer_pid: who connected; for who connects, and for the
+				 * listening socket itself, who called listen(); 0: nobody */
+	unsigned int fd;
+	unsigned int
+		netns; /* inode of the network namespace; an accepted socket has its client's */
+	unsigned int pending; /* LISTEN: connections that wait to be accepted */
+	unsigned short type; /* SOCK_STREAM 1, SOCK_SEQPACKET 5 */
+	unsigned char state; /* TCP_ESTABLISHED 1, TCP_CLOSE 7, TCP_LISTEN 10 */
+	unsigned char flags; /* enum rtrace_socket_flag bits */
+	char comm[RTRACE_COMM_LEN]; /* of the holder's leader */
+	char name[RTRACE_SOCKET_NAME_MAX]; /* bytes as bound; an abstract one without its NUL */
+	unsigned int name_len;
+};
+
+_Static_assert(sizeof(struct rtrace_socket) == 192, "struct rtrace_socket");
+
 /* Lost records, one entry a CPU, in a map that user space reads by mmap. */
 struct rtrace_loss {
 	unsigned long long events;

@@ -13,9 +13,11 @@
  *   lifecycle.h  fork, exec, exit, comm, reap
  *   signals.h    signals and OOM
  *   snapshot.h   what is alive
+ *   sockets.h    who talks to whom
  */
 #include "lifecycle.h"
 #include "signals.h"
 #include "snapshot.h"
+#include "sockets.h"
 
 DEFINE_LICENSE("GPL");

@@ -67,7 +67,6 @@ int snapshot(struct bpf_iter__task *ctx)
 
 #else
 
-#define PIDTYPE_TGID 1 /* include/linux/pid_types.h, since 4.19 */
 #define XA_SLOTS (sizeof(((struct xa_node *)0)->slots) / sizeof(void *))
 #define XA_LEVELS 8 /* more than ids have bits for */
 #define IDS_A_CALL 16
@@ -87,49 +86,63 @@ static __always_inline bool is_xa_node(u64 entry)
 	return (entry & 3) == 2 && entry > 4096;
 }
 
-/* Takes down the process whose leader has this id, if there is one; gives the next id that may be
- * in use, 0 after the last. */
-VERIFIED_ONCE(u64, visit_id, u64 namespace, u64 id)
+/* The process whose leader has this id, NULL if there is none; `next` becomes the next id that may
+ * be in use, 0 after the last. */
+static __always_inline struct task_struct *find_process(u64 namespace, u64 id, u64 *next)
 {
 	struct pid_namespace *ns = (void *)namespace;
 	u64 entry = (u64)READ(ns, idr.idr_rt.xa_head);
-	struct rtrace_task record = {};
 	struct task_struct *task;
 	struct hlist_node *link;
-	struct room *room;
-	u32 zero = 0;
 	u64 index;
 	u8 shift = 0;
 	int level;
 
+	*next = 0;
 	for (level = 0; level < XA_LEVELS && is_xa_node(entry); level++) {
 		void *node = (void *)(entry - 2);
 
 		shift = READ((struct xa_node *)node, shift) & 63;
 		index = id >> shift;
 		if (!level && index >= XA_SLOTS)
-			return 0;
+			return NULL;
 		entry = 0;
 		bpf_probe_read_kernel(&entry, sizeof(entry),
 				      node + OFFSET(struct xa_node, slots) +
 					      (index & (XA_SLOTS - 1)) * sizeof(entry));
 	}
-	if (!entry)
-		return level ? ((id >> shift) + 1) << shift : 0;
+	if (!entry) {
+		*next = level ? ((id >> shift) + 1) << shift : 0;
+		return NULL;
+	}
+	*next = id + 1;
 	link = READ((struct hlist_head *)(entry + OFFSET(struct pid, tasks) +
 					  PIDTYPE_TGID * sizeof(struct hlist_head)),
 		    first);
 	task = (void *)link - OFFSET(struct task_struct, pid_links) -
 	       PIDTYPE_TGID * sizeof(struct hlist_node);
+	return link && READ(task, tgid) == id ? task : NULL;
+}
+
+/* Takes down the process with this id; gives the next id. */
+VERIFIED_ONCE(u64, visit_id, u64 namespace, u64 id)
+{
+	struct rtrace_task record = {};
+	struct task_struct *task;
+	struct room *room;
+	u32 zero = 0;
+	u64 index, next;
+
+	task = find_process(namespace, id, &next);
 	room = bpf_map_lookup_elem(MAP(rooms), &zero);
-	if (!room || !link || READ(task, tgid) != id || !fill_task(&record, task))
-		return id + 1;
+	if (!room || !task || !fill_task(&record, task))
+		return next;
 	index = room->count;
 	if (index < ROOM_TASKS) {
 		room->task[index] = record;
 		room->count = index + 1;
 	}
-	return id + 1;
+	return next;
 }
 
 VERIFIED_ONCE(u64, visit_some_ids, u64 namespace, u64 id)

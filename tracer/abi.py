@@ -20,10 +20,12 @@ COMM_LEN = 16
 FILENAME_MAX = 512
 ARGS_MAX = 4096
 CGROUP_MAX = 1024
+SOCKET_NAME_MAX = 108
 
 u8, u16, u32, u64 = ctypes.c_uint8, ctypes.c_uint16, ctypes.c_uint32, ctypes.c_uint64
 i32 = ctypes.c_int32
 Comm = ctypes.c_char * COMM_LEN
+SocketName = ctypes.c_char * SOCKET_NAME_MAX
 
 
 class Type(enum.IntEnum):
@@ -94,6 +96,17 @@ class DetailType(enum.IntEnum):
 
     EXEC = 1
     ATTACH = 2
+
+
+class SocketFlag(enum.IntFlag):
+    """``rtrace_socket.flags``."""
+
+    PEER_NAME = 1
+    PATH = 2
+    DELETED = 4
+    WAITING = 8
+    PEER_CLOSED = 16
+    OUTSIDE = 32
 
 
 class Filter(enum.IntEnum):
@@ -291,6 +304,29 @@ class Task(ctypes.Structure):
     ]
 
 
+class Socket(ctypes.Structure):
+    """``struct rtrace_socket``: an open file that is a unix socket."""
+
+    _fields_ = [
+        ("ts_ns", u64),
+        ("start_ns", u64),
+        ("inode", u64),
+        ("peer_inode", u64),
+        ("cred_start_ns", u64),
+        ("tgid", u32),
+        ("cred_tgid", u32),
+        ("fd", u32),
+        ("netns", u32),
+        ("pending", u32),
+        ("type", u16),
+        ("state", u8),
+        ("flags", u8),
+        ("comm", Comm),
+        ("name", SocketName),
+        ("name_len", u32),
+    ]
+
+
 class Loss(ctypes.Structure):
     """``struct rtrace_loss``: records lost on one CPU since the start."""
 
@@ -314,6 +350,7 @@ class Config(ctypes.Structure):
 EVENT_SIZE = ctypes.sizeof(Event)
 DETAIL_HEADER_SIZE = ctypes.sizeof(DetailHeader)
 TASK_SIZE = ctypes.sizeof(Task)
+SOCKET_SIZE = ctypes.sizeof(Socket)
 
 PAYLOADS: Mapping[Type, type[ctypes.Structure]] = {
     Type.FORK: Fork,
@@ -336,6 +373,7 @@ _NUMPY_FORMATS: Mapping[Any, str] = {
     u64: "<u8",
     i32: "<i4",
     Comm: f"S{COMM_LEN}",
+    SocketName: f"V{SOCKET_NAME_MAX}",
 }
 
 
@@ -376,11 +414,17 @@ def task_layout() -> dict[str, Any]:
     return numpy_layout((Task, 0), itemsize=TASK_SIZE)
 
 
+def socket_layout() -> dict[str, Any]:
+    """numpy layout of socket records; a name is plain bytes, for it may hold and end in zeros."""
+    return numpy_layout((Socket, 0), itemsize=SOCKET_SIZE)
+
+
 def layout_description() -> dict[str, Any]:
     """Record layouts for the capture header, so that a reader needs no copy of events.h."""
     return {
         "event": event_layout() | {"payloads": {t.name: event_layout(t) for t in PAYLOADS}},
         "task": task_layout(),
+        "socket": socket_layout(),
         "detail": numpy_layout((DetailHeader, 0), itemsize=DETAIL_HEADER_SIZE),
         "types": {t.name: t.value for t in Type},
         "detail_types": {t.name: t.value for t in DetailType},

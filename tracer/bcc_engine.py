@@ -23,8 +23,9 @@ from tracer.engine import DETAILS_RING_BYTES, LossCounters, Settings, possible_c
 from tracer.errors import HostError
 from tracer.privileges import explain_refusal
 
-_SNAPSHOT = "snapshot"
+_SNAPSHOT, _SOCKETS = "snapshot", "sockets"
 _ROOM = struct.Struct("<Q")  # struct room of bpf/snapshot.h, before its tasks
+_SOCKET_ROOM = struct.Struct("<QQ")  # struct socket_room of bpf/sockets.h, likewise
 _PROGRAM_TYPES = {
     "HOOK": bpf_syscall.PROG_TYPE_RAW_TRACEPOINT,
     "RAW_HOOK": bpf_syscall.PROG_TYPE_RAW_TRACEPOINT,
@@ -68,7 +69,7 @@ class BccEngine:
         self.events_fd, self.details_fd = self._maps["events"], self._maps["details"]
         self.stubs_fd = self._maps["stubs"]
         self._losses = LossCounters(memoryview(self._map_array("losses")), possible_cpus())
-        self._room = self._map_array("rooms")
+        self._room, self._socket_room = self._map_array("rooms"), self._map_array("socket_rooms")
 
     def read_losses(self) -> list[tuple[int, int]]:
         """See tracer.engine.Engine."""
@@ -82,6 +83,19 @@ class BccEngine:
             next_id = bpf_syscall.run_program(self._snapshot_fd, [next_id])
             (count,) = _ROOM.unpack_from(self._room)
             os.write(found, self._room[_ROOM.size : _ROOM.size + count * abi.TASK_SIZE])
+        os.lseek(found, 0, os.SEEK_SET)
+        return found
+
+    def open_sockets(self) -> int:
+        """See tracer.engine.Engine."""
+        assert self._sockets_fd is not None, self.sockets_refused
+        found = os.memfd_create("rtrace-sockets")
+        cursor = 1 << 32
+        while cursor:
+            bpf_syscall.run_program(self._sockets_fd, [cursor])
+            cursor, count = _SOCKET_ROOM.unpack_from(self._socket_room)
+            end = _SOCKET_ROOM.size + count * abi.SOCKET_SIZE
+            os.write(found, self._socket_room[_SOCKET_ROOM.size : end])
         os.lseek(found, 0, os.SEEK_SET)
         return found
 
@@ -134,6 +148,12 @@ class BccEngine:
         except OSError as error:
             raise _refusal("cannot load the BPF programs' types", error) from None
         self._snapshot_fd = self._load(programs.pop(_SNAPSHOT))
+        self._sockets_fd: int | None = None
+        self.sockets_refused: str | None = None
+        try:
+            self._sockets_fd = self._load(programs.pop(_SOCKETS))
+        except HostError as error:  # all else can do without
+            self.sockets_refused = error.cause
         by_name = {program.name: program for program in confirming}
         for confirmation in confirmations:
             try:

@@ -36,6 +36,7 @@ CHUNK_BYTES = 4 << 20
 HEAD, TAIL = b"HEAD", b"TAIL"
 EVENTS, DETAILS, TASKS = b"EVTS", b"DETL", b"TASK"
 PROCESSES, FACT, LOSS = b"PROC", b"FACT", b"LOSS"
+SOCKETS = b"SOCK"
 
 RING_HEADER_SIZE = 8
 """Bytes before each event in an EVTS chunk: the kernel's own, meaningless to a reader."""
@@ -47,6 +48,12 @@ TASK_PHASE = struct.Struct("<Q")
 """Head of a TASK chunk: 0 for the snapshot at the start, 1 for the one at the end."""
 
 PHASES = ("start", "end")
+
+SOCKET_HEAD = struct.Struct("<QII")
+"""Head of a SOCK chunk: when it was begun, its reason, and 1 if there were more sockets."""
+
+SOCKET_REASONS = ("start", "end", "change")
+"""Why sockets were read: the last is that a daemon or a shim had appeared or gone."""
 
 JSON_LIMIT = 4 << 20
 """Bytes: limit of the content of a JSON chunk. As Python objects it may take thirty times that."""
@@ -127,6 +134,7 @@ _SHAPES: Mapping[bytes, Any] = {
         "no_args?": bool,
         "pid?": _U32,
         "pidns?": _U32,
+        "sockets?": str,
         "layout?": {},
         "max_bytes?": _U64,
         "triggers?": [str],

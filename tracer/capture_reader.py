@@ -26,6 +26,9 @@ from tracer.capture_format import (
     JSON_TYPES,
     RATIO_FREE,
     RATIO_LIMIT,
+    SOCKET_HEAD,
+    SOCKET_REASONS,
+    SOCKETS,
     TAIL,
     TASK_PHASE,
     TASKS,
@@ -76,9 +79,9 @@ class CaptureReader:
     def chunks(self) -> Iterator[tuple[bytes, bytes]]:
         """Type and content of each chunk after HEAD, in file order, the trailer too.
 
-        EVTS and TASK contents are whole records and JSON contents pass ``load_json``, or reading
-        stops before them. Chunks of unknown types are given out: leave them alone. May be called
-        again, and then starts again.
+        EVTS, TASK and SOCK contents are whole records and JSON contents pass ``load_json``, or
+        reading stops before them. Chunks of unknown types are given out: leave them alone. May be
+        called again, and then starts again.
 
         Raises:
             CaptureError: the reader is closed.
@@ -191,6 +194,10 @@ class CaptureReader:
             count, rest = divmod(len(content) - TASK_PHASE.size, abi.TASK_SIZE)
             if count < 0 or rest or TASK_PHASE.unpack_from(content)[0] > 1:
                 raise DamageError(f"{what} does not hold a snapshot")
+        if chunk_type == SOCKETS:
+            count, rest = divmod(len(content) - SOCKET_HEAD.size, abi.SOCKET_SIZE)
+            if count < 0 or rest or SOCKET_HEAD.unpack_from(content)[1] >= len(SOCKET_REASONS):
+                raise DamageError(f"{what} does not hold a snapshot of sockets")
         if chunk_type in JSON_TYPES:
             try:
                 value = load_json(chunk_type, content)

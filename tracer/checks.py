@@ -20,6 +20,7 @@ from tracer.kernel_headers import headers_folder, require_headers
 from tracer.kernels import MINIMUM, Support, find_support, series_name
 from tracer.libbpf import library
 from tracer.privileges import explain_missing_btf, missing_to_record
+from tracer.shortfalls import sockets_unread
 from tracer.surroundings import (
     check_container_files,
     check_docker_socket,
@@ -154,12 +155,16 @@ def check_programs() -> Check:
         return Check("BPF programs", False, cause, error.step)
     try:
         os.close(engine.open_snapshot())
+        if engine.sockets_refused is None:
+            os.close(engine.open_sockets())
         used = Confirmation(engine.confirmation)
     except HostError as error:
         return Check("BPF programs", False, error.cause or error.fact, error.step)
     finally:
         engine.close()
     fact = f"load and attach; reparents are confirmed by {used.value}"
+    if engine.sockets_refused is not None:
+        fact += f"; {sockets_unread(engine.sockets_refused)}"
     if engine.name != choose_engine()[0]:
         fact += f"; the kernel refuses those of the other engine, so {engine.name} is used"
     return Check("BPF programs", True, fact)

@@ -22,6 +22,8 @@ from tracer.capture_format import (
 )
 from tracer.errors import CaptureError
 
+_RECORDS = ("task", "detail", "socket")
+
 NO_CAPTURE = "give a file that `rtrace record` wrote"
 
 
@@ -173,8 +175,8 @@ def _find_other_layout(found: Mapping[str, Any]) -> str | None:
     Fields that only one side has do not matter: a layout that is not understood is none.
     """
     ours = abi.layout_description()
-    theirs: list[tuple[str, Any]] = [(name, found.get(name)) for name in ("task", "detail")]
-    mine: dict[str, Any] = {"task": ours["task"], "detail": ours["detail"]}
+    theirs: list[tuple[str, Any]] = [(name, found.get(name)) for name in _RECORDS]
+    mine: dict[str, Any] = {name: ours[name] for name in _RECORDS}
     event = found.get("event")
     payloads = event.get("payloads") if isinstance(event, dict) else None
     for name, layout in ours["event"]["payloads"].items():

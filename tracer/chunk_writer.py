@@ -19,6 +19,9 @@ from tracer.capture_format import (
     PHASES,
     PROCESSES,
     RAW_LIMIT,
+    SOCKET_HEAD,
+    SOCKET_REASONS,
+    SOCKETS,
     TASK_PHASE,
     TASKS,
     dump_json,
@@ -90,6 +93,17 @@ class ChunkWriter(ABC):
         size = self.chunk_bytes // abi.TASK_SIZE * abi.TASK_SIZE - abi.TASK_SIZE
         for part in list(_split(records, size)) or [memoryview(b"")]:
             self.write(TASKS, head + part)
+
+    def write_sockets(self, reason: str, begun_ns: int, records: bytes, *, cut: bool) -> None:
+        """Appends a snapshot of sockets.
+
+        Args:
+            reason: one of SOCKET_REASONS.
+            records: that fit into one chunk.
+            cut: there were more.
+        """
+        head = SOCKET_HEAD.pack(begun_ns, SOCKET_REASONS.index(reason), cut)
+        self.write(SOCKETS, head + records)
 
     def write_processes(self, phase: str, processes: Iterable[Mapping[str, Any]]) -> None:
         """Appends what /proc said about processes, in as many chunks as it takes."""

@@ -30,7 +30,7 @@ class Collector:
         writer: the capture.
         on_details: gets each batch of details (records as decode_details takes them), before
             the events that they belong to.
-        on_events: gets each batch of events, as they lay in the ring; None: nobody looks.
+        on_events: gets each batch of events, as they lay in the ring.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Collector:
         engine: Engine,
         writer: RecordingWriter,
         on_details: Callable[[bytes], None],
-        on_events: Callable[[bytes], None] | None = None,
+        on_events: Callable[[bytes], None],
     ) -> None:
         self._engine, self._writer = engine, writer
         self._on_details, self._on_events = on_details, on_events
@@ -86,8 +86,7 @@ class Collector:
         if size:
             self._events_bytes += size
             self.events += size // EVENT_STRIDE
-            if self._on_events is not None:
-                self._on_events(bytes(room[:size]))
+            self._on_events(bytes(room[:size]))
         full = self._events_bytes >= _BATCH_BYTES or self._details_bytes >= _BATCH_BYTES
         if full or time.monotonic() - self._flushed_at >= _FLUSH_AFTER_S:
             self.flush()

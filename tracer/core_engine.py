@@ -18,7 +18,7 @@ from tracer.errors import HostError
 from tracer.libbpf import BpfObject
 from tracer.privileges import explain_missing_btf
 
-_ITERATOR = "snapshot"
+_TASKS, _SOCKETS = "snapshot", "sockets"
 
 
 def object_path() -> str:
@@ -56,15 +56,13 @@ class CoreEngine:
         if not os.path.exists(BTF_PATH):
             raise HostError("cannot load the BPF programs", *explain_missing_btf(BTF_PATH))
         candidates = list(confirmations or allowed_confirmations())
-        for confirmation in candidates:
-            try:
-                self._object = _load(settings, confirmation)
-            except HostError:
-                if confirmation is candidates[-1]:
-                    raise
-            else:
-                self.confirmation = confirmation.value
-                break
+        self.sockets_refused: str | None = None
+        try:
+            self._load(settings, candidates)
+        except HostError as error:
+            # All else can do without, and its own fields are not everywhere (unix as a module).
+            self._load(settings, candidates, without=_SOCKETS)
+            self.sockets_refused = error.cause or error.fact
         self.events_bytes, self.details_bytes = settings.buffer_bytes, DETAILS_RING_BYTES
         self.events_fd = self._object.map_fd("events")
         self.details_fd = self._object.map_fd("details")
@@ -79,15 +77,32 @@ class CoreEngine:
 
     def open_snapshot(self) -> int:
         """See tracer.engine.Engine."""
-        return self._object.open_iterator(_ITERATOR)
+        return self._object.open_iterator(_TASKS)
+
+    def open_sockets(self) -> int:
+        """See tracer.engine.Engine."""
+        return self._object.open_iterator(_SOCKETS)
 
     def close(self) -> None:
         """See tracer.engine.Engine."""
         self._object.close()
 
+    def _load(
+        self, settings: Settings, candidates: Sequence[Confirmation], without: str | None = None
+    ) -> None:
+        for confirmation in candidates:
+            try:
+                self._object = _load(settings, confirmation, without)
+            except HostError:
+                if confirmation is candidates[-1]:
+                    raise
+            else:
+                self.confirmation = confirmation.value
+                break
 
-def _load(settings: Settings, confirmation: Confirmation) -> BpfObject:
-    """Loads and attaches everything, with one hook to confirm reparents."""
+
+def _load(settings: Settings, confirmation: Confirmation, without: str | None) -> BpfObject:
+    """Loads and attaches everything but one program, with one hook to confirm reparents."""
     bpf = BpfObject(object_path())
     try:
         bpf.set_max_entries("events", settings.buffer_bytes)
@@ -96,9 +111,11 @@ def _load(settings: Settings, confirmation: Confirmation) -> BpfObject:
         bpf.set_rodata(settings.config)
         for other in Confirmation:
             bpf.set_autoload(other.program, other is confirmation)
+        if without is not None:
+            bpf.set_autoload(without, False)
         bpf.load()
         for program in bpf.programs():
-            if program != _ITERATOR:
+            if program not in (_TASKS, _SOCKETS):
                 bpf.attach(program)
     except BaseException:
         bpf.close()

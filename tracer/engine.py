@@ -1,4 +1,4 @@
-"""What every engine gives the collector: two rings, loss counters, a task iterator.
+"""What every engine gives the collector: two rings, loss counters, iterators.
 
 An engine loads and attaches the BPF programs, and nothing else: the collector, the snapshot
 and the capture file do not know which one it was.
@@ -46,6 +46,7 @@ class Engine(Protocol):
         events_fd, details_fd: the two ring buffer maps.
         events_bytes, details_bytes: their sizes.
         stubs_fd: the map of processes outside the filter that have been told of (bpf/filter.h).
+        sockets_refused: why unix sockets cannot be read on this kernel; None: they can.
     """
 
     name: str
@@ -55,12 +56,16 @@ class Engine(Protocol):
     details_fd: int
     details_bytes: int
     stubs_fd: int
+    sockets_refused: str | None
 
     def read_losses(self) -> list[tuple[int, int]]:
         """Events and details lost since the start, for each CPU."""
 
     def open_snapshot(self) -> int:
         """File descriptor that gives one abi.Task after the other; the caller closes it."""
+
+    def open_sockets(self) -> int:
+        """The same of abi.Socket, also of processes outside of the filter (flag OUTSIDE)."""
 
     def close(self) -> None:
         """Detaches everything."""

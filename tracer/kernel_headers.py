@@ -20,16 +20,22 @@ _VARIANT = re.compile(r"___(before|since)_(\d+)_(\d+)$")
 INCLUDES = (
     "linux/binfmts.h",
     "linux/cgroup-defs.h",
+    "linux/dcache.h",
+    "linux/fdtable.h",
     "linux/fs.h",
     "linux/idr.h",
     "linux/kernfs.h",
     "linux/mm_types.h",
+    "linux/net.h",
     "linux/pid.h",
     "linux/pid_namespace.h",
     "linux/sched.h",
     "linux/sched/signal.h",
     "linux/version.h",
     "linux/xarray.h",
+    "net/af_unix.h",
+    "net/net_namespace.h",
+    "net/sock.h",
 )
 _MISSING = 0xFFFFFFFF  # offset of a field that this version does not have
 

@@ -90,6 +90,7 @@ def make_header(options: Options, engine: Engine, view: ProcView) -> dict[str, A
         "host": read_host(),
         "engine": engine.name,
         "confirm": engine.confirmation,
+        "sockets": None if engine.sockets_refused is not None else "files",
         "argv": _recorded_argv(options),
         "filter": options.record_filter.description,
         "buffer_bytes": engine.events_bytes,

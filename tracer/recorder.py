@@ -20,6 +20,7 @@ from tracer.collector import Collector
 from tracer.command import Command
 from tracer.container_names import find_detail_sighting, may_tell_of_containers
 from tracer.control import ControlServer
+from tracer.daemon_watch import DaemonWatch
 from tracer.engine import Engine, Settings
 from tracer.engines import open_engine
 from tracer.errors import CaptureError, HostError, RtraceError
@@ -33,9 +34,10 @@ from tracer.recording_writer import RecordingWriter
 from tracer.recovery import take_directory
 from tracer.saves import Checkpoint, Saver
 from tracer.segment_writer import SegmentWriter
-from tracer.shortfalls import ISOLATED
+from tracer.shortfalls import ISOLATED, sockets_unread
 from tracer.snapshot import TaskIterator, decode_tasks
 from tracer.snapshots import Snapshots
+from tracer.sockets import SocketSnapshots
 from tracer.status import StatusLine, format_kept
 from tracer.stopping import Stop
 from tracer.triggers import TriggerWatch
@@ -88,20 +90,22 @@ class Recorder:
         self._clocks = ClockWatch(self._write_fact)
         self._facts = FactFinder(self._write_fact, view)
         self._triggers = TriggerWatch(options.triggers) if options.triggers else None
+        self._daemons = DaemonWatch()
+        self._sockets = SocketSnapshots(engine, writer, options.record_filter.kind)
+        if engine.sockets_refused is not None:
+            self._facts.tell(sockets_unread(engine.sockets_refused))
         self._snapshots = Snapshots(
             engine,
             tasks,
+            self._sockets,
             writer,
             self._facts,
             view,
             no_args=options.no_args,
             filter_kind=options.record_filter.kind,
-            on_process=self._triggers.look_at_process if self._triggers is not None else None,
+            on_process=self._look_at_process,
         )
-        looks = options.on_events is not None or self._triggers is not None
-        self._collector = Collector(
-            engine, writer, self._look_at_details, self._look_at_events if looks else None
-        )
+        self._collector = Collector(engine, writer, self._look_at_details, self._look_at_events)
         self._status = StatusLine(sys.stderr, enabled=options.show_status)
         self._saver = Saver(
             options.path,
@@ -203,6 +207,7 @@ class Recorder:
             self._saver.poll(at_once=True)
             time.sleep(_LAST_REAPS_S / 10)
         deadline = time.monotonic() + _FACTS_TIMEOUT_S
+        self._sockets.finish(_FACTS_TIMEOUT_S)
         shown = self._snapshots.finish(_FACTS_TIMEOUT_S)
         if not self._facts.finish(max(0.0, deadline - time.monotonic())) or not shown:
             self._write_fact({"kind": "problem", "what": "some facts took too long to find"})
@@ -235,7 +240,13 @@ class Recorder:
         self._collector.catch_up()
         return self._collector.totals(), self._writer.hold()
 
+    def _look_at_process(self, process: dict[str, Any]) -> None:
+        self._daemons.look_at_process(process)
+        if self._triggers is not None:
+            self._triggers.look_at_process(process)
+
     def _look_at_events(self, batch: bytes) -> None:
+        self._sockets.note(self._daemons.look_at_events(batch))
         if self._triggers is not None:
             for hit in self._triggers.look_at_events(batch):
                 self._write_fact({"kind": "trigger", **asdict(hit), "trigger": str(hit.trigger)})
@@ -244,6 +255,7 @@ class Recorder:
             self._options.on_events(batch)
 
     def _look_at_details(self, batch: bytes) -> None:
+        self._sockets.note(self._daemons.look_at_details(batch))
         if self._triggers is not None:
             self._triggers.look_at_details(batch)
         if may_tell_of_containers(batch, self._facts.is_known):

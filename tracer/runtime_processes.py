@@ -97,7 +97,7 @@ class RuntimeProcesses:
         """From execs: details as ``decode_details`` takes them."""
         if not any(needle in batch for needle in _NEEDLES) and b"/proc/self/" not in batch:
             return
-        for key, filename, args in _runtime_execs(batch):
+        for key, filename, args in runtime_execs(batch):
             claimed = args[0] if args and is_self(filename) else filename
             if not is_script(filename, args):
                 self._add_program(key, claimed, args)
@@ -174,8 +174,8 @@ class RuntimeProcesses:
         self._entry(key).container = found[0]
 
 
-def _runtime_execs(batch: bytes) -> Iterator[tuple[Key, str, list[str]]]:
-    """Executable and arguments of those execs whose file a runtime's may be."""
+def runtime_execs(batch: bytes) -> Iterator[tuple[Key, str, list[str]]]:
+    """Process, executable and arguments of those execs whose file a runtime's may be."""
     offset = 0
     while offset + abi.DETAIL_HEADER_SIZE <= len(batch):
         _, start_ns, tgid, _, kind, *lengths = _DETAIL.unpack_from(batch, offset)

@@ -61,6 +61,11 @@ def unreadable(path: str) -> str:
     )
 
 
+def sockets_unread(why: str) -> str:
+    """Where the engine's `sockets_refused` is not None."""
+    return f"unix sockets cannot be read on this kernel, so who talks to whom is not known: {why}"
+
+
 def without(*needed: Capability) -> str:
     """ ": no CAP_X, no CAP_Y" for those of them that this process has not."""
     held = capabilities()

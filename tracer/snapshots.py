@@ -27,6 +27,7 @@ from tracer.recording_writer import RecordingWriter
 from tracer.segment_writer import BeginningTooLargeError
 from tracer.shortfalls import ISOLATED, Unseen
 from tracer.snapshot import TaskIterator, Tasks, add_missing_parents, decode_tasks, read_processes
+from tracer.sockets import SocketSnapshots
 from tracer.threads import start_thread
 from tracer.urgency import hurry
 
@@ -43,6 +44,7 @@ class Snapshots:
     Args:
         engine: whose map of stubs is emptied for a segment.
         tasks: its iterator.
+        sockets: who talks to whom, taken with each.
         writer: of the recording.
         facts: looks at all that lives, and says what each segment should know.
         view: /proc, for the processes that records name.
@@ -58,6 +60,7 @@ class Snapshots:
         self,
         engine: Engine,
         tasks: TaskIterator,
+        sockets: SocketSnapshots,
         writer: RecordingWriter,
         facts: FactFinder,
         view: ProcView,
@@ -66,7 +69,8 @@ class Snapshots:
         filter_kind: abi.Filter,
         on_process: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self._engine, self._tasks, self._writer, self._facts = engine, tasks, writer, facts
+        self._engine, self._tasks, self._sockets = engine, tasks, sockets
+        self._writer, self._facts = writer, facts
         self._view, self._no_args, self._filter_kind = view, no_args, filter_kind
         self._on_process = on_process
         self._work: queue.SimpleQueue[tuple[ChunkWriter, bytes | None] | None]
@@ -106,6 +110,7 @@ class Snapshots:
         """
         records = self._read_tasks()
         writer.write_tasks("end", records)
+        self._sockets.take(writer, "end")
         processes = read_processes(decode_tasks(records), self._view, no_args=self._no_args)
         writer.write_processes("end", _meanwhile(processes, meanwhile))
 
@@ -147,6 +152,7 @@ class Snapshots:
                     clear_map(self._engine.stubs_fd, STUB_KEY_BYTES)
                 records = self._read_tasks()
                 beginning.write_tasks("start", records)
+            self._sockets.take(beginning, "start")
             tasks = decode_tasks(records)
             self._facts.look_at_host(tasks)
             for fact in self._facts.facts_in_use():

@@ -1,8 +1,7 @@
 """Which events make a bounded recording save itself (`record --trigger`).
 
-Python looks at a few candidates in a batch; what cannot be one is told apart at C speed: a
-byte that all records have at the same place (type, flags, a byte of start_ns) is a strided slice
-of the batch, translated to 0 and 1, and such masks are combined as large integers.
+Python looks at a few candidates in a batch; what cannot be one is told apart at C speed
+(tracer.event_masks).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import signal
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +19,7 @@ from tracer import abi
 from tracer.abi import Flag, Type
 from tracer.capture_format import EVENT_STRIDE, RING_HEADER_SIZE
 from tracer.errors import UsageError
+from tracer.event_masks import FLAGS_AT, START_AT, TYPE_AT, StartFilter, mask, offsets, table
 from tracer.event_text import exit_text, signal_name
 from tracer.runtime_processes import SHIMS, Key, RuntimeProcess, RuntimeProcesses
 from tracer.signal_kind import signal_kind
@@ -40,9 +40,6 @@ _ENDS_REMEMBERED = 64
 # Without arguments `dockerd --version` looks like the daemon, but does not live so long.
 _DAEMON_NS = 5_000_000_000
 
-_TYPE = RING_HEADER_SIZE + abi.Event.type.offset
-_FLAGS = RING_HEADER_SIZE + abi.Event.flags.offset
-_START = RING_HEADER_SIZE + abi.Event.start_ns.offset
 _PARENT_START = RING_HEADER_SIZE + abi.Event.payload.offset + abi.Fork.parent_start_ns.offset
 _SUBJECT = struct.Struct("<QI")  # start_ns, tgid
 
@@ -91,70 +88,12 @@ class Hit:
     what: str
 
 
-def _table(values: Iterable[int]) -> bytes:
-    """For ``bytes.translate``: 1 for these values, 0 for all others."""
-    table = bytearray(256)
-    for value in values:
-        table[value] = 1
-    return bytes(table)
-
-
 _TELLING = Flag.SUBREAPER | Flag.NS_INIT | Flag.SUBREAPER_CHILD
-_IS_TELLING = _table(flags for flags in range(256) if flags & _TELLING)
-_IS_END = _table((Type.EXIT, Type.SIGNAL))
-_IS_FORK = _table((Type.FORK,))
-_IS_REPARENT = _table((Type.REPARENT,))
-_IS_OOM = _table((Type.OOM,))
-
-
-def _mask(plane: bytes, table: bytes) -> int:
-    """One byte a record, the first one the lowest: 1 where the table says so."""
-    return int.from_bytes(plane.translate(table), "little")
-
-
-def _offsets(mask: int, count: int) -> Iterator[int]:
-    """Where the records of a mask begin in the batch."""
-    if not mask:
-        return
-    marks = mask.to_bytes(count, "little")
-    index = marks.find(1)
-    while index >= 0:
-        yield index * EVENT_STRIDE
-        index = marks.find(1, index + 1)
-
-
-class _StartFilter:
-    """Records with the start_ns of one of some processes at an offset, and few others.
-
-    The low bytes of start_ns are as good as random: one of them is enough for a few processes,
-    more processes take more bytes.
-    """
-
-    def __init__(self, offset: int) -> None:
-        self._offset = offset
-        self._keys: set[Key] = set()
-        self._tables: list[bytes] = []
-
-    def mask(self, batch: bytes, keys: set[Key]) -> int:
-        """Marks the records that may be meant."""
-        if keys != self._keys:
-            self._keys = set(keys)
-            self._tables = self._make_tables()
-        if not self._tables:
-            return 0
-        mask = -1
-        for byte, table in enumerate(self._tables):
-            mask &= _mask(batch[self._offset + byte :: EVENT_STRIDE], table)
-        return mask
-
-    def _make_tables(self) -> list[bytes]:
-        tables: list[bytes] = []
-        passing = 1.0
-        while self._keys and len(tables) < 5 and passing > 1 / 50:
-            shift = 8 * len(tables)
-            tables.append(_table(start_ns >> shift & 0xFF for _, start_ns in self._keys))
-            passing *= tables[-1].count(1) / 256
-        return tables
+_IS_TELLING = table(flags for flags in range(256) if flags & _TELLING)
+_IS_END = table((Type.EXIT, Type.SIGNAL))
+_IS_FORK = table((Type.FORK,))
+_IS_REPARENT = table((Type.REPARENT,))
+_IS_OOM = table((Type.OOM,))
 
 
 class TriggerWatch:
@@ -172,8 +111,8 @@ class TriggerWatch:
         self._triggers = frozenset(triggers)
         self.processes = RuntimeProcesses()
         self._lock = threading.Lock()
-        self._unflagged = _StartFilter(_START)
-        self._parents = _StartFilter(_PARENT_START)
+        self._unflagged = StartFilter(START_AT)
+        self._parents = StartFilter(_PARENT_START)
         self._ended: deque[tuple[Key, RuntimeProcess]] = deque(maxlen=_ENDS_REMEMBERED)
         self._bereft: set[Key] = set()  # shims that have ended
 
@@ -190,26 +129,26 @@ class TriggerWatch:
     def look_at_events(self, batch: bytes) -> list[Hit]:
         """Events, as they lie in an EVTS chunk; gives what triggers wait for, in order."""
         count = len(batch) // EVENT_STRIDE
-        types, flags = batch[_TYPE::EVENT_STRIDE], batch[_FLAGS::EVENT_STRIDE]
+        types, flags = batch[TYPE_AT::EVENT_STRIDE], batch[FLAGS_AT::EVENT_STRIDE]
         with self._lock:
             processes = self.processes
             if processes.parents:
-                forks = _mask(types, _IS_FORK) & self._parents.mask(batch, processes.parents)
-                self._look_at_forks(batch, _offsets(forks, count))
+                forks = mask(types, _IS_FORK) & self._parents.mask(batch, processes.parents)
+                self._look_at_forks(batch, offsets(forks, count))
             ends = self._unflagged.mask(batch, processes.unflagged)
             if flags != bytes(count):
-                ends |= _mask(flags, _IS_TELLING)
+                ends |= mask(flags, _IS_TELLING)
             if ends:
-                ends &= _mask(types, _IS_END)
+                ends &= mask(types, _IS_END)
             if Trigger.OOM in self._triggers and Type.OOM in types:
-                ends |= _mask(types, _IS_OOM)
+                ends |= mask(types, _IS_OOM)
             found: list[Hit] = []
-            for offset in _offsets(ends, count):
+            for offset in offsets(ends, count):
                 found += self._look_at(batch, offset)
             orphans = self._find_orphans(batch, types)
             if orphans:
-                ends = _mask(types, _IS_END) & _StartFilter(_START).mask(batch, orphans)
-                for offset in _offsets(ends, count):
+                ends = mask(types, _IS_END) & StartFilter(START_AT).mask(batch, orphans)
+                for offset in offsets(ends, count):
                     found += self._look_at(batch, offset)
                 found.sort(key=lambda hit: hit.at_ns)
             return found
@@ -224,9 +163,9 @@ class TriggerWatch:
             )
 
     def _look_at(self, batch: bytes, offset: int) -> Iterator[Hit]:
-        start_ns, tgid = _SUBJECT.unpack_from(batch, offset + _START)
+        start_ns, tgid = _SUBJECT.unpack_from(batch, offset + START_AT)
         process = self.processes.find((tgid, start_ns))
-        kind, flags = batch[offset + _TYPE], batch[offset + _FLAGS]
+        kind, flags = batch[offset + TYPE_AT], batch[offset + FLAGS_AT]
         if process is None and kind != Type.OOM and not flags & Flag.NS_INIT:
             return
         event = abi.Event.from_buffer_copy(batch, offset + RING_HEADER_SIZE)
@@ -332,7 +271,7 @@ class TriggerWatch:
         any more, so flags may not show their end."""
         orphans: set[Key] = set()
         if self._bereft:
-            for offset in _offsets(_mask(types, _IS_REPARENT), len(types)):
+            for offset in offsets(mask(types, _IS_REPARENT), len(types)):
                 event = abi.Event.from_buffer_copy(batch, offset + RING_HEADER_SIZE)
                 key = (event.tgid, event.start_ns)
                 parent = (event.reparent.parent_tgid, event.reparent.parent_start_ns)

@@ -102,9 +102,13 @@ def test_programs_that_the_kernel_refuses(monkeypatch: Patch) -> None:
 class FakeEngine:
     name = "core"
     confirmation = "kprobe"
+    sockets_refused: str | None = None
     closed = 0
 
     def open_snapshot(self) -> int:
+        return os.open("/dev/null", os.O_RDONLY)
+
+    def open_sockets(self) -> int:
         return os.open("/dev/null", os.O_RDONLY)
 
     def close(self) -> None:
@@ -136,6 +140,17 @@ def test_programs(monkeypatch: Patch, used: str) -> None:
     assert check.fact.startswith("load and attach; reparents are confirmed by kprobe")
     assert ("so bcc is used" in check.fact) == (used == "bcc")
     assert engine.closed == 1
+
+
+def test_a_kernel_whose_sockets_cannot_be_read(monkeypatch: Patch) -> None:
+    engine = FakeEngine()
+    engine.sockets_refused = "no such hook"
+    monkeypatch.setattr(checks, "open_engine", lambda _name, _settings: engine)
+
+    check = checks.check_programs()
+
+    assert check.ok is True
+    assert "who talks to whom is not known: no such hook" in check.fact
 
 
 def test_engine(monkeypatch: Patch) -> None:

@@ -32,6 +32,7 @@ STRUCTS: dict[str, type[ctypes.Structure]] = {
     "rtrace_event": abi.Event,
     "rtrace_detail": abi.DetailHeader,
     "rtrace_task": abi.Task,
+    "rtrace_socket": abi.Socket,
     "rtrace_loss": abi.Loss,
     "rtrace_config": abi.Config,
 }
@@ -44,6 +45,7 @@ ENUMS: dict[str, tuple[type[enum.IntEnum] | type[enum.IntFlag], str]] = {
     "rtrace_origin": (abi.Origin, "RTRACE_ORIGIN_"),
     "rtrace_context": (abi.Context, "RTRACE_CONTEXT_"),
     "rtrace_detail_type": (abi.DetailType, "RTRACE_DETAIL_"),
+    "rtrace_socket_flag": (abi.SocketFlag, "RTRACE_S_"),
     "rtrace_filter": (abi.Filter, "RTRACE_FILTER_"),
     "rtrace_controller": (abi.Controller, "RTRACE_CONTROLLER_"),
 }
@@ -54,6 +56,7 @@ CONSTANTS = {
     "RTRACE_FILENAME_MAX": abi.FILENAME_MAX,
     "RTRACE_ARGS_MAX": abi.ARGS_MAX,
     "RTRACE_CGROUP_MAX": abi.CGROUP_MAX,
+    "RTRACE_SOCKET_NAME_MAX": abi.SOCKET_NAME_MAX,
 }
 
 
