@@ -289,15 +289,14 @@ class Others:
 
 
 def find_others(scene: Scene, told: Iterable[int], kept: Bools) -> list[Others]:
-    """Processes that were born or ended in the capture, and that no step is about.
+    """Processes that no step is about.
 
     Args:
         told: positions of those that some step is about.
-        kept: by position, those that the report is about.
+        kept: by position, those that the report is about and that came or went.
     """
     frame = scene.processes
-    left = kept & ((scene.fork_ns >= 0) | (scene.exit_ns >= 0))
-    left &= ~frame["kthread"].to_numpy(bool) & ~frame["stub"].to_numpy(bool)
+    left = kept & ~frame["kthread"].to_numpy(bool) & ~frame["stub"].to_numpy(bool)
     left[np.fromiter(told, np.int64)] = False
     found = np.flatnonzero(left)
     inside = scene.membership.inside[found]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from os import PathLike
 
@@ -12,6 +11,7 @@ from analysis.columns import objects
 from analysis.containers import df_containers, find_containers
 from analysis.parents import df_parents, df_reparents
 from analysis.processes import df_processes
+from analysis.progress import Progress, Tell
 from analysis.runs import Container
 from analysis.scene import Scene
 from analysis.table import Table, load
@@ -22,19 +22,23 @@ class Capture:
 
     Attributes:
         table: the records, see `analysis.table.Table`.
+        progress: what is told of how far the work is.
     """
 
-    def __init__(self, table: Table) -> None:
-        self.table = table
+    def __init__(self, table: Table, progress: Progress | None = None) -> None:
+        self.table, self.progress = table, progress or Progress()
 
     @cached_property
     def _processes(self) -> pd.DataFrame:
+        self.progress.begin("finding processes")
         return df_processes(self.table)
 
     @cached_property
     def reparents(self) -> pd.DataFrame:
         """Every change of a parent, see `analysis.parents.df_reparents`."""
-        return df_reparents(self.table, self._processes)
+        processes = self._processes
+        self.progress.begin("finding who adopted whom")
+        return df_reparents(self.table, processes)
 
     @cached_property
     def parents(self) -> pd.DataFrame:
@@ -44,7 +48,9 @@ class Capture:
     @cached_property
     def scene(self) -> Scene:
         """Programs, roles, container membership and signals by process."""
-        return Scene(self.table, self._processes, self.reparents, self.parents)
+        parents = self.parents
+        self.progress.begin("finding what each ran")
+        return Scene(self.table, self._processes, self.reparents, parents)
 
     @cached_property
     def processes(self) -> pd.DataFrame:
@@ -69,7 +75,9 @@ class Capture:
     @cached_property
     def container_list(self) -> list[Container]:
         """Containers as objects, see `analysis.containers`."""
-        return find_containers(self.scene)
+        scene = self.scene
+        self.progress.begin("finding containers")
+        return find_containers(scene)
 
     @cached_property
     def containers(self) -> pd.DataFrame:
@@ -77,16 +85,22 @@ class Capture:
         return df_containers(self.scene, self.container_list)
 
 
-def open_capture(
-    path: str | PathLike[str], on_progress: Callable[[int], None] | None = None
-) -> Capture:
+def open_capture(path: str | PathLike[str], on_progress: Tell | None = None) -> Capture:
     """Open a capture for analysis.
 
     Args:
-        on_progress: called now and then with the number of events read so far.
+        on_progress: called now and then with what is being done, in words, and the share of all
+            work that is done, 0 to 1; also later, when what is asked for is found.
 
     Raises:
         CaptureError: not a capture, or of a newer schema. A cut or damaged one is read as
             far as it goes; see ``table.complete`` and ``table.damage``.
     """
-    return Capture(load(path, on_progress))
+    return Capture(*read(path, on_progress))
+
+
+def read(path: str | PathLike[str], on_progress: Tell | None) -> tuple[Table, Progress]:
+    """What a `Capture` is made of."""
+    progress = Progress(on_progress)
+    progress.begin("reading")
+    return load(path, progress.advance), progress

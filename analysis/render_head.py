@@ -86,15 +86,27 @@ def _summary(page: Page, report: Json) -> None:
             page.put("complete, nothing lost", GREEN)
         else:
             page.put("complete but for the losses above", YELLOW)
-    chosen = report["selection"]
-    if chosen["since_ns"] is not None or chosen["until_ns"] is not None:
+    _selected(page, report)
+
+
+def _selected(page: Page, report: Json) -> None:
+    """The part of the capture that was asked for, and whether there is anything in it."""
+    capture, chosen = report["capture"], report["selection"]
+    since_ns, until_ns = chosen["since_ns"], chosen["until_ns"]
+    part = since_ns is not None or until_ns is not None
+    if part:
         ends = [
-            "the start" if chosen["since_ns"] is None else f"{page.since(chosen['since_ns'])} s",
-            "the end" if chosen["until_ns"] is None else f"{page.since(chosen['until_ns'])} s",
+            "the start" if since_ns is None else f"{page.since(since_ns)} s",
+            "the end" if until_ns is None else f"{page.since(until_ns)} s",
         ]
         page.put(f"only what happened from {ends[0]} to {ends[1]} is shown", YELLOW)
+        if since_ns is not None and since_ns > capture["ended_ns"]:
+            length = seconds(capture["duration_ns"], digits=3)
+            page.put(f"that is after the end: the recording lasted {length} s", BOLD, YELLOW)
     if not report["containers"]:
-        page.put("no container was seen")
+        when = " then" if part else ""
+        which = "the container did not live" if chosen["container"] else "no container was seen"
+        page.put(f"{which}{when}")
 
 
 def _bounded(page: Page, report: Json) -> None:

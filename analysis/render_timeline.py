@@ -62,9 +62,13 @@ class Timelines:
         own = {e["kind"] for e in self.entries if e["container"] is None}
         if own <= {*_HOST_MARKS, "runc", "fold"} and self.report["containers"]:
             return
+        told = [e for e in self.entries if e["container"] is None or e["main"]]
+        if self.report["selection"]["container"] and self.report["containers"]:
+            told = []  # its own timeline has them
+        if not told and not self.report["daemons"]:
+            return
         self.page.title("HOST")
         self._daemons()
-        told = [e for e in self.entries if e["container"] is None or e["main"]]
         if told:
             self.page.put("")
             self._head(told)

@@ -74,12 +74,14 @@ def build_report(
         CaptureError: no container, or several, match.
     """
     window = Window(since_ns, until_ns)
-    chosen = capture.container_list
+    chosen, asked_for = capture.container_list, None
     if container is not None:
         chosen = [find_container(chosen, container)]
+        asked_for = chosen[0].id
     chosen = [c for c in chosen if is_in_window(capture.scene, c, window)]
     only = chosen if container is not None else None
     builder = _Builder(capture)
+    capture.progress.begin("telling what happened")
     steps, others = builder.tell(chosen, only, window)
     if full:
         steps += builder.tell_others(others, window)
@@ -88,6 +90,7 @@ def build_report(
     reparents = builder.reparents(only, window)
     containers = [builder.container(c) for c in chosen]
     daemons = builder.daemons(only, window)
+    capture.progress.begin("looking for what is wrong")
     findings = builder.findings(only, window)
     ids = {c.id for c in chosen}
 
@@ -97,13 +100,14 @@ def build_report(
     answers = behaviours.describe(builder, is_wanted)
     # Before the processes: all that are referred to are listed.
     described = recording.describe(capture, builder.clocks, builder.triggers, builder.ref)
+    capture.progress.begin("writing")
     processes = builder.processes(only, window, every=every_process)
     return {
         "schema": SCHEMA,
         "capture": described,
         "losses": recording.describe_losses(capture.table),
         "selection": {
-            "container": chosen[0].id if container is not None and chosen else None,
+            "container": asked_for,
             "since_ns": since_ns,
             "until_ns": until_ns,
         },

@@ -29,6 +29,7 @@ from analysis.timeline import container_timeline
 
 # Names that are counted one by one among the processes of which no step tells.
 _NAMES = 12
+_EVER = np.iinfo(np.int64).max
 
 Step = tuple[str | None, Entry]  # id of the container, None: of the host
 
@@ -59,8 +60,7 @@ class TimelineBuilder(References):
         ]
         host = host_timeline(scene, self.capture.container_list, self._daemons)
         if only is not None:
-            daemons = {pos for c in only for pos in self.daemons_of(c)}
-            host = [e for e in host if e.kind in ("daemon", "signal") and daemons & {*e.processes}]
+            host = self._of_daemons(host, only)
         stories.append((None, host + host_marks(self.triggers, self.clocks)))
         told = {pos for _, entries in stories for e in entries for pos in e.processes}
         told |= stages_of(self.capture.container_list)
@@ -68,7 +68,37 @@ class TimelineBuilder(References):
         for id_, entries in stories:
             seen = [entry for entry in entries if window.has(entry.ts_ns)]
             steps += [(id_, entry) for entry in (*seen, *fold(seen, self._lost))]
-        return steps, find_others(scene, told, self.kept(only, window))
+        return steps, find_others(scene, told, self.kept(only, window) & self._moved(window))
+
+    def _of_daemons(self, host: list[Entry], only: list[Container]) -> list[Entry]:
+        """What befell the daemons of some containers while those were there."""
+        result = []
+        lives = [(self._life(c), set(self.daemons_of(c))) for c in only]
+        for entry in host:
+            if entry.kind in ("daemon", "signal") and any(
+                life.has(entry.ts_ns) and not daemons.isdisjoint(entry.processes)
+                for life, daemons in lives
+            ):
+                result.append(entry)
+        return result
+
+    def _life(self, container: Container) -> Window:
+        """From its first step to its last, or to the end if it is not over."""
+        times = [entry.ts_ns for entry in container_timeline(self.scene, container)]
+        if not times:
+            return Window()
+        before = any(run.before for run in container.runs)
+        return Window(None if before else min(times), max(times) if container.over_ns else None)
+
+    def _moved(self, window: Window) -> npt.NDArray[np.bool_]:
+        """By position: was born or ended in the window."""
+        scene = self.scene
+        born, ended = scene.fork_ns, scene.exit_ns
+        since = -1 if window.since_ns is None else window.since_ns
+        until = _EVER if window.until_ns is None else window.until_ns
+        moved: npt.NDArray[np.bool_] = (born >= 0) & (born >= since) & (born <= until)
+        moved |= (ended >= 0) & (ended >= since) & (ended <= until)
+        return moved
 
     def _lost(self, since_ns: int, until_ns: int) -> bool:
         """Events or details may have been lost in that stretch."""
@@ -79,12 +109,13 @@ class TimelineBuilder(References):
         return not windows.empty and bool(losses.touched(windows, begin, end)[0])
 
     def tell_others(self, others: list[Others], window: Window) -> list[Step]:
-        return [
-            (found.container, entry)
-            for found in others
-            for entry in tell_others(self.scene, found)
-            if window.has(entry.ts_ns)
-        ]
+        result: list[Step] = []
+        for found in others:
+            for entry in tell_others(self.scene, found):
+                if not window.has(entry.ts_ns):  # born before it: it ended in it
+                    entry.ts_ns = int(self.scene.exit_ns[entry.processes[0]])
+                result.append((found.container, entry))
+        return result
 
     def timeline(self, steps: list[Step]) -> list[Json]:
         """Steps as JSON, by time; folds are numbered in that order."""
@@ -129,14 +160,17 @@ class TimelineBuilder(References):
 
     def daemons(self, only: list[Container] | None, window: Window) -> list[Json]:
         scene = self.scene
-        wanted = None if only is None else {pos for c in only for pos in self.daemons_of(c)}
+        lives = None if only is None else [(self._life(c), self.daemons_of(c)) for c in only]
         result = []
         for daemon in self._daemons:
             pos = daemon.pos
             first = scene.table.kept_from_ns if daemon.began_ns is None else daemon.began_ns
             ended = int(scene.exit_ns[pos])
             last = ended if ended >= 0 else max(scene.table.last_ns, first)
-            if not window.overlaps(first, last) or not (wanted is None or pos in wanted):
+            wanted = lives is None or any(
+                life.overlaps(first, last) and pos in own for life, own in lives
+            )
+            if not (wanted and window.overlaps(first, last)):
                 continue
             lost = daemon.began_ns is None and not scene.is_older(pos)
             began = "not-seen" if lost else "before" if daemon.began_ns is None else "recorded"

@@ -126,11 +126,11 @@ class Table:
         return None if self.complete else max(self.last_ns - losses.SLACK_NS, 0)
 
 
-def load(path: str | PathLike[str], on_progress: Callable[[int], None] | None = None) -> Table:
+def load(path: str | PathLike[str], on_progress: Callable[[float], None] | None = None) -> Table:
     """Read a capture.
 
     Args:
-        on_progress: called now and then with the number of events read so far.
+        on_progress: called now and then with the share of the file that was read, 0 to 1.
 
     Raises:
         CaptureError: not a capture, or of a newer schema. A cut or damaged one is read as
@@ -143,7 +143,7 @@ def load(path: str | PathLike[str], on_progress: Callable[[int], None] | None = 
 def from_chunks(
     reader: Any,
     chunks: Iterable[tuple[bytes, bytes]],
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: Callable[[float], None] | None = None,
 ) -> Table:
     """Same as `load`, of an open reader and its chunks."""
     events = _Events()
@@ -155,7 +155,7 @@ def from_chunks(
         if pieces is not None:
             events.add(pieces)
             if on_progress is not None:
-                on_progress(events.count)
+                on_progress(reader.share)
         elif kind == b"DETL":
             details.add(content)
         elif kind == b"TASK":

@@ -11,7 +11,6 @@ Times are nanoseconds of CLOCK_BOOTTIME; NA and None mean "not known". A process
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 from os import PathLike
 
@@ -22,7 +21,7 @@ from analysis.frames.containers import df_calls, df_daemons, df_runs
 from analysis.frames.history import df_execs, df_signals
 from analysis.frames.processes import with_ends
 from analysis.frames.story import df_findings, df_timeline
-from analysis.table import load
+from analysis.progress import Tell
 from rtrace.columns import Column, read_columns
 
 # Frames in the order of the documentation.
@@ -369,16 +368,15 @@ def documentation(frame: str) -> list[Column]:
     return read_columns(getattr(Capture, frame).__doc__ or "")
 
 
-def open_capture(
-    path: str | PathLike[str], on_progress: Callable[[int], None] | None = None
-) -> Capture:
+def open_capture(path: str | PathLike[str], on_progress: Tell | None = None) -> Capture:
     """Open a capture for analysis.
 
     Args:
-        on_progress: called now and then with the number of events read so far.
+        on_progress: called now and then with what is being done, in words, and the share of all
+            work that is done, 0 to 1; also later, when what is asked for is found.
 
     Raises:
         CaptureError: not a capture, or of a newer schema. A cut or damaged one is read as
             far as it goes; see ``table.complete`` and ``table.damage``.
     """
-    return Capture(load(path, on_progress))
+    return Capture(*model.read(path, on_progress))

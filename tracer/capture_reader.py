@@ -75,6 +75,13 @@ class CaptureReader:
             self.close()
             raise
         self._behind_header = self._first.offset
+        self._reading = 0, self._first  # how many segments are done, and the one that is read
+
+    @property
+    def share(self) -> float:
+        """How much of the capture ``chunks()`` has read, 0 to 1."""
+        done, reader = self._reading
+        return min((done + reader.share) / max(len(self._segments), 1), 1.0)
 
     def chunks(self) -> Iterator[tuple[bytes, bytes]]:
         """Type and content of each chunk after HEAD, in file order, the trailer too.
@@ -89,7 +96,8 @@ class CaptureReader:
         self._first.offset = self._behind_header
         self.complete, self.damage, self.trailer = False, None, None
         expanded = before = 0
-        for number, reader in self._readers():
+        for done, (number, reader) in enumerate(self._readers()):
+            self._reading = done, reader
             where = f"{segment_name(number)}: " if number else ""
             while True:
                 start = reader.offset

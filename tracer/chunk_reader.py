@@ -47,6 +47,11 @@ class ChunkReader:
         self._fd = fd
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=RAW_LIMIT)
 
+    @property
+    def share(self) -> float:
+        """How much of the file was read, 0 to 1; a file that grows may be read beyond its size."""
+        return min(self.offset / max(os.fstat(self._fd).st_size, 1), 1.0)
+
     def read_header(self) -> dict[str, Any]:
         """What the file begins with: the prefix, and the content of HEAD.
 

@@ -7,6 +7,7 @@ import json
 import click
 
 from tracer.cli.output import text_shape, write_output
+from tracer.cli.progress import progress_line
 from tracer.units import duration_option
 
 
@@ -66,27 +67,32 @@ def report(
     from analysis.render_text import render_text
     from analysis.report import build_report
 
-    opened = open_capture(capture)
-    start_ns = opened.table.started_ns
-    built = build_report(
-        opened,
-        container=container,
-        since_ns=_boot_ns(start_ns, since),
-        until_ns=_boot_ns(start_ns, until),
-        every_process=format_ != "text",
-        full=full,
-    )
-    if format_ == "json":
-        text = json.dumps(built, indent=1, ensure_ascii=True) + "\n"
-    elif format_ == "html":
-        from analysis.html.report_page import render_report_page
-        from analysis.html.stories import choose_targets
-        from analysis.why.answer import build_why
+    with progress_line() as on_progress:
+        opened = open_capture(capture, on_progress)
+        start_ns = opened.table.started_ns
+        built = build_report(
+            opened,
+            container=container,
+            since_ns=_boot_ns(start_ns, since),
+            until_ns=_boot_ns(start_ns, until),
+            every_process=format_ != "text",
+            full=full,
+        )
+        if format_ == "json":
+            text = json.dumps(built, indent=1, ensure_ascii=True) + "\n"
+        elif format_ == "html":
+            from analysis.html.report_page import render_report_page
+            from analysis.html.stories import choose_targets
+            from analysis.why.answer import build_why
 
-        text = render_report_page(built, [build_why(opened, id_) for id_ in choose_targets(built)])
-    else:
-        width, color = text_shape(to_file=output is not None)
-        text = render_text(built, width=width, color=color, full=full, unfold=unfold, times=times)
+            text = render_report_page(
+                built, [build_why(opened, id_) for id_ in choose_targets(built)]
+            )
+        else:
+            width, color = text_shape(to_file=output is not None)
+            text = render_text(
+                built, width=width, color=color, full=full, unfold=unfold, times=times
+            )
     write_output(text, output, force)
 
 

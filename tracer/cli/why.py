@@ -7,6 +7,7 @@ import json
 import click
 
 from tracer.cli.output import text_shape, write_output
+from tracer.cli.progress import progress_line
 
 
 @click.command()
@@ -34,7 +35,8 @@ def why(
     from analysis.render_why import render_why
     from analysis.why.answer import build_why
 
-    built = build_why(open_capture(capture), target)
+    with progress_line() as on_progress:
+        built = build_why(open_capture(capture, on_progress), target)
     if format_ == "json":
         text = json.dumps(built, indent=1, ensure_ascii=True) + "\n"
     else:
