@@ -9,6 +9,7 @@ from typing import NoReturn
 import click
 
 from tracer import __version__
+from tracer.cli.compare import compare
 from tracer.cli.doctor import doctor
 from tracer.cli.dump import dump
 from tracer.cli.install_service import install_service
@@ -29,17 +30,19 @@ def rtrace() -> None:
     sudo rtrace record                   record this host until Ctrl-C
     rtrace report CAPTURE                what happened, on any machine
     rtrace why CAPTURE TARGET            why a container or a process ended
+    rtrace compare CAPTURE CAPTURE...    what differs: behaviours, latencies, process trees
     """
 
 
-for command in (record, snapshot, report, why, dump, doctor, install_service):
+for command in (record, snapshot, report, why, compare, dump, doctor, install_service):
     rtrace.add_command(command)
 
 
 def main() -> NoReturn:
     """Entry point: runs the command, and exits with the status that scripts rely on.
 
-    Exit status: 0 done, 1 an expected failure, 2 wrong usage; `record -- COMMAND` gives
+    Exit status: 0 done, 1 an expected failure, 2 wrong usage, 3 `compare
+    --fail-on-change` found a change; `record -- COMMAND` gives
     COMMAND's status or 125 when rtrace itself failed.
     """
     status, stdout = 0, sys.stdout
