@@ -373,6 +373,12 @@ def parent_of(tgid: int) -> int:
     return int(stat[1]) if stat else 0
 
 
+def children_of(tgid: int) -> list[int]:
+    """Its children now, zombies too."""
+    numbers = map(int, filter(str.isdecimal, os.listdir("/proc")))
+    return sorted(number for number in numbers if parent_of(number) == tgid)
+
+
 def wait_for_state(tgid: int, states: str, seconds: float = 60) -> None:
     """Wait until a process has one of these states of /proc; "" stands for gone."""
     deadline = time.monotonic() + seconds

@@ -389,6 +389,13 @@ def test_what_is_reaped_or_died_just_now_is_no_zombie(tmp_path: Path) -> None:
     assert grave(found(h, tmp_path, 500 * MS)) == set()
 
 
+@pytest.mark.parametrize(("seconds", "kinds"), [(3, set()), (6, {"zombies"})])
+def test_an_init_may_take_its_time(seconds: int, kinds: set[str], tmp_path: Path) -> None:
+    h = lives.host()
+    h.stream.die(h.stream.fork(h.init), reap=False)
+    assert set(found(h, tmp_path, seconds * SECOND)) == kinds
+
+
 def test_a_zombie_on_the_host_is_only_worth_knowing(tmp_path: Path) -> None:
     h = lives.host()
     h.stream.die(h.stream.fork(h.shell), reap=False)
