@@ -7,7 +7,7 @@ Boot-time nanoseconds pass 2**53 after 104 days, so that no time may ever become
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 Array = npt.NDArray[Any]
+Rows = slice | npt.NDArray[np.int64]
 
 # 146 years: no host was ever up that long, and what is added to a time does not overflow.
 MAX = 2**62
@@ -54,6 +55,48 @@ def frame(data: Mapping[str, Any], index: pd.Index | None = None) -> pd.DataFram
         for name, values in data.items()
     }
     return pd.DataFrame(columns, index=index, copy=False)
+
+
+class Columns:
+    """A DataFrame of which only those columns and rows are made that somebody asks for.
+
+    Of millions of processes a report looks at few, and objects take most of the time and memory.
+
+    Args:
+        count: how many rows there are.
+        makers: by name, what gives the values of some rows.
+        index: likewise, the index; None: row numbers.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        makers: Mapping[str, Callable[[Rows], Any]],
+        index: Callable[[Rows], pd.Index[Any]] | None = None,
+    ) -> None:
+        self._count, self._makers, self._index = count, makers, index
+        self._made: dict[str, pd.Series[Any]] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, name: str) -> pd.Series[Any]:
+        """A column of all rows, indexed by row number."""
+        found = self._made.get(name)
+        if found is None:
+            values = self._makers[name](slice(None))
+            dtype = object if values.dtype == object else None
+            found = self._made[name] = pd.Series(values, dtype=dtype, copy=False)
+        return found
+
+    def frame(self, rows: Rows = slice(None)) -> pd.DataFrame:
+        """All columns of some rows."""
+        index = None if self._index is None else self._index(rows)
+        return frame({name: make(rows) for name, make in self._makers.items()}, index)
+
+
+# What has columns by name.
+Frame = pd.DataFrame | Columns
 
 
 def nullable(

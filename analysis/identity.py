@@ -6,6 +6,7 @@ Everything behind works on these int32 numbers; the strings "tgid:start_ns" are 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ Array = npt.NDArray[Any]
 Codes = npt.NDArray[np.int32]
 
 UNKNOWN = -1
+
+# PID_MAX_LIMIT of 64-bit kernels (include/linux/threads.h): no number of a process is higher.
+_PID_MAX = 1 << 22
 
 # Which other processes an event names, by the prefix of their fields.
 REFERENCES: dict[Type, tuple[str, ...]] = {
@@ -50,7 +54,8 @@ class Identities:
     start_ns: npt.NDArray[np.int64]
     born: int
     idle: int
-    _ids: Array  # one longer: the last is None, so that number -1 gives None
+    _tgid: npt.NDArray[np.uint64]  # as recorded, also where they are forged
+    _start: npt.NDArray[np.uint64]
     _codes: dict[tuple[Type | str, str], Codes]
 
     def __len__(self) -> int:
@@ -66,14 +71,39 @@ class Identities:
         found = self._codes.get((source, role))
         return found if found is not None else np.empty(0, np.int32)
 
-    def names(self, codes: Codes) -> Array:
+    def names(self, codes: npt.NDArray[Any]) -> Array:
         """Ids "tgid:start_ns" of process numbers; None where not known."""
-        return self._ids[codes]
+        if len(codes) < len(self) // 2 and "_ids" not in self.__dict__:
+            known = np.flatnonzero(codes >= 0)
+            result = np.full(len(codes), None, object)
+            chosen = codes[known]
+            result[known] = _ids(self._tgid[chosen], self._start[chosen])[:-1]
+            return result
+        found: Array = self._ids[codes]
+        return found
+
+    def id(self, process: int) -> str:
+        """The id of one process."""
+        return f"{self._tgid[process]}:{self._start[process]}"
+
+    def find(self, id_: str) -> int:
+        """Number of the process with this id; -1: there is none."""
+        tgid, _, start_ns = id_.partition(":")
+        if not (tgid.isdecimal() and start_ns.isdecimal()):
+            return UNKNOWN
+        found = np.flatnonzero((self._tgid == int(tgid)) & (self._start == int(start_ns)))
+        return int(found[0]) if len(found) and self.id(int(found[0])) == id_ else UNKNOWN
 
     @property
     def ids(self) -> Array:
         """Ids of all processes."""
-        return self._ids[:-1]
+        found: Array = self._ids[:-1]
+        return found
+
+    @cached_property
+    def _ids(self) -> Array:
+        """One longer: the last is None, so that number -1 gives None."""
+        return _ids(self._tgid, self._start)
 
 
 def identify(table: Table) -> Identities:
@@ -120,7 +150,7 @@ def _identify(table: Table) -> Identities:
                 orphans = np.flatnonzero(code < 0)
                 subject = codes[source, "subject"][orphans]
                 code[orphans[np.isin(subject, roots)]] = idle
-    return Identities(int64(tgid), int64(start_ns), born, idle, _ids(tgid, start_ns), codes)
+    return Identities(int64(tgid), int64(start_ns), born, idle, tgid, start_ns, codes)
 
 
 def _number(
@@ -128,9 +158,7 @@ def _number(
 ) -> tuple[Array, Array, dict[tuple[Type | str, str], Codes], int]:
     """Distinct processes, and the number of each row of each column.
 
-    Processes whose fork was seen come first, by start_ns: as good as unique, and events name
-    them in nearly that order, so that a binary search is faster than a hash table. All others
-    are few.
+    Processes whose fork was seen come first, by start_ns, as good as unique. All others are few.
     """
     forked_tgid, forked_start = columns[Type.FORK, "subject"]
     order = np.argsort(forked_start, kind="stable")
@@ -139,7 +167,7 @@ def _number(
     single = np.ones(len(start), bool)
     single[1:] = start[1:] != start[:-1]
     start, tgid = start[single & (tgid > 0)], tgid[single & (tgid > 0)]
-    born = len(start)
+    born = _Born(tgid, start)
     numbered: dict[tuple[Type | str, str], Codes] = {}
     missing: list[tuple[tuple[Type | str, str], Array]] = []
     for key, (tgids, starts) in columns.items():
@@ -151,16 +179,8 @@ def _number(
             if np.array_equal(same[1], starts) and np.array_equal(same[0], tgids):
                 numbered[key] = numbered[key[0], "parent"]
                 continue
-        starts = np.ascontiguousarray(starts).astype(np.uint64, copy=False)
-        found = np.searchsorted(start, starts)
-        if len(start):
-            np.minimum(found, len(start) - 1, out=found)
-            other = (start[found] != starts) | (tgid[found] != tgids)
-        else:
-            other = np.ones(len(tgids), bool)
-        code = found.astype(np.int32)
-        code[other] = UNKNOWN
-        rest = np.flatnonzero(other & (tgids != 0))
+        code = born.find(np.ascontiguousarray(tgids), np.ascontiguousarray(starts))
+        rest = np.flatnonzero((code < 0) & (tgids != 0))
         if len(rest):
             missing.append((key, rest))
         numbered[key] = code
@@ -173,7 +193,40 @@ def _number(
         start = np.append(start, more_start[leaders])
         for key, rest in missing:
             numbered[key][rest], codes = codes[: len(rest)], codes[len(rest) :]
-    return tgid, start, numbered, born
+    return tgid, start, numbered, len(born.start)
+
+
+class _Born:
+    """Finds those that were born in the capture by tgid, with one look in a table; of numbers that
+    were used again the others by a binary search for their start."""
+
+    def __init__(self, tgid: Array, start: Array) -> None:
+        self.tgid, self.start = tgid.astype(np.uint32), start
+        highest = int(self.tgid.max(initial=0))
+        self._by_tgid = np.full(min(highest, _PID_MAX) + 1, UNKNOWN, np.int32)
+        low = np.flatnonzero(self.tgid <= _PID_MAX)
+        self._by_tgid[self.tgid[low]] = low
+
+    def find(self, tgids: Array, starts: Array) -> Codes:
+        """Number of each process; UNKNOWN if it was not born here."""
+        starts = starts.astype(np.uint64, copy=False)
+        last = len(self._by_tgid) - 1
+        code = self._by_tgid[np.minimum(tgids, last).astype(np.int64, copy=False)]
+        if not len(self.start):
+            return code
+        rest = np.flatnonzero(self._is_other(code, tgids, starts))
+        if len(rest):
+            found = np.searchsorted(self.start, starts[rest]).astype(np.int32)
+            np.minimum(found, len(self.start) - 1, out=found)
+            found[self._is_other(found, tgids[rest], starts[rest])] = UNKNOWN
+            code[rest] = found
+        return code
+
+    def _is_other(self, code: Codes, tgids: Array, starts: Array) -> npt.NDArray[np.bool_]:
+        # Number -1 looks at the last one, which is another or, if it is the same, found later.
+        other: npt.NDArray[np.bool_] = (self.start[code] != starts) | (self.tgid[code] != tgids)
+        other |= code < 0
+        return other
 
 
 # Decimal digits, four at a time.

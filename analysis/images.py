@@ -2,49 +2,87 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from analysis.columns import frame, objects
-from analysis.execs import birth_times, find_execs, find_forks, take
+from analysis.columns import Rows, objects
+from analysis.execs import Execs, birth_times, find_execs, find_forks, take
 from analysis.identity import Identities
 from analysis.table import Table
 from tracer.abi import Type
 
 Array = npt.NDArray[Any]
-Rows = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
 
 
-def df_images(table: Table, who: Identities) -> pd.DataFrame:
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A text for each process: few distinct ones, and who has which.
+
+    Attributes:
+        codes: by process, position in ``values``; -1: not known.
+        values: str; the same one may be there twice.
+    """
+
+    codes: npt.NDArray[np.int64]
+    values: Array
+
+    def of(self, rows: Rows) -> Array:
+        """Of some processes; None where not known."""
+        return take(self.values, self.codes[rows], None)
+
+    def used(self) -> list[int]:
+        """Positions of the values that some process has, in the order of the first one's."""
+        first = np.full(len(self.values), -1, np.int64)
+        known = np.flatnonzero(self.codes >= 0)[::-1]
+        first[self.codes[known]] = known  # the last one written is the first process
+        found = np.flatnonzero(first >= 0)
+        ordered: list[int] = found[np.argsort(first[found])].tolist()
+        return ordered
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
     """What each process was last known to run, in the order of process numbers.
 
     A process that has not called exec has its forker's image and cgroup as they were at the
     fork: that is what the kernel gives it.
 
-    Columns:
-        filename: what was exec'd, or /proc/PID/exe; None if not known.
-        args: argv, tuple of str; () if not known.
-        cgroup: path in the v2 hierarchy, "" if there is none; None if not known.
+    Attributes:
+        last: row of ``execs`` that each process ran last; -1: not known.
+        cgroup: path in the v2 hierarchy, "" if there is none.
         cgroup_v1: path in the v1 pids or memory hierarchy, likewise.
     """
-    execs = find_execs(table)
-    last = execs.birth.copy()
-    last[execs.pos] = np.arange(len(execs.pos))  # the last row of each stays
-    v2, v1 = _cgroups(table, who)
-    return frame(
-        {
-            "filename": take(execs.filename, last, None),
-            "args": take(execs.args, last, ()),
-            "cgroup": v2,
-            "cgroup_v1": v1,
-        }
-    )
+
+    execs: Execs
+    last: npt.NDArray[np.int64]
+    cgroup: Texts
+    cgroup_v1: Texts
+
+    def filename(self, rows: Rows) -> Array:
+        """What some processes have exec'd, or /proc/PID/exe; None if not known."""
+        return take(self.execs.filename, self.last[rows], None)
+
+    def args(self, rows: Rows) -> Array:
+        """argv of some processes, tuples of str; () if not known."""
+        return take(self.execs.args, self.last[rows], ())
 
 
-def _cgroups(table: Table, who: Identities) -> tuple[Array, Array]:
+def find_images(table: Table, who: Identities) -> Images:
+    """Images of all processes (once: the table keeps the result)."""
+    found = table.cache.get("images")
+    if not isinstance(found, Images):
+        execs = find_execs(table)
+        last = execs.birth.copy()
+        last[execs.pos] = np.arange(len(execs.pos))  # the last row of each stays
+        found = table.cache["images"] = Images(execs, last, *_cgroups(table, who))
+    return found
+
+
+def _cgroups(table: Table, who: Identities) -> tuple[Texts, Texts]:
     details, procs = table.detail_rows, table.procs
     forks, count = find_forks(table, who), len(who)
     parsed = [_proc_cgroup(raw) for raw in procs["cgroup"].tolist()]
@@ -55,14 +93,15 @@ def _cgroups(table: Table, who: Identities) -> tuple[Array, Array]:
     seen_ns = procs["ts_ns"].to_numpy(np.int64)[seen]
     is_exec, hierarchy, times = details.is_exec, details["hierarchy"], details["ts_ns"]
     result = []
-    for number, position, of_exec in ((0, 0, details.cgroup), (v1_number, 2, details.cgroup_v1)):
+    for number, position in ((0, 0), (v1_number, 2)):
         moved = ~is_exec & (hierarchy == number)
         rows = np.flatnonzero(is_exec | moved)
-        paths = details.cgroup[details.places]
-        paths[is_exec] = of_exec[details.places[is_exec]]
-        values = np.concatenate(
-            [paths[rows], objects([parsed[i][position] for i in seen.tolist()])]
-        )
+        # The path of a move is its only one, whatever the hierarchy.
+        texts = details.places[rows].astype(np.int64)
+        texts[is_exec[rows]] += len(details.cgroup) if position else 0
+        paths = [details.cgroup, details.cgroup_v1, objects(p[position] for p in parsed)]
+        values = np.concatenate(paths)
+        texts = np.concatenate([texts, seen + len(details.cgroup) + len(details.cgroup_v1)])
         codes = np.concatenate([who.of("details")[rows].astype(np.int64), seen_by])
         at = np.concatenate([times[rows], seen_ns])
         order = np.lexsort((at, codes))
@@ -70,7 +109,7 @@ def _cgroups(table: Table, who: Identities) -> tuple[Array, Array]:
         codes, at = codes[order], at[order]
         last = forks.births(codes, at, count)
         last[codes] = np.arange(len(codes))
-        result.append(take(values[order], last, None))
+        result.append(Texts(take(texts[order], last, -1), values))
     return result[0], result[1]
 
 
@@ -85,7 +124,7 @@ def _are_zombies(table: Table, who: Identities) -> npt.NDArray[np.bool_]:
 
 
 def _date_back(
-    codes: Rows, at: Rows, order: Rows, recorded: int, table: Table, who: Identities
+    codes: Ints, at: Ints, order: Ints, recorded: int, table: Table, who: Identities
 ) -> None:
     """What /proc said is true from a process's beginning if nothing is known from before: its
     children have it, also those that are older than the snapshot. Changes ``at`` in place.

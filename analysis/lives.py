@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.columns import Frame
 from analysis.hops import CONFIRMED, Groups
 from analysis.identity import Codes, Identities
 from analysis.observations import SKEW_NS, Observations, Times
@@ -106,7 +107,7 @@ def _add_unlisted(left: Times, groups: Groups, seen: Observations) -> None:
 def find_lives(
     table: Table,
     who: Identities,
-    processes: pd.DataFrame,
+    processes: Frame,
     groups: Groups,
     seen: Observations,
     births: Times,

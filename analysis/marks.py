@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from analysis.clocks import Clocks
 from analysis.columns import as_int
 from analysis.scene import Scene
@@ -48,7 +46,7 @@ def find_triggers(scene: Scene) -> list[Fired]:
         fired = Fired(
             trigger=_text(fact.get("trigger")),
             at_ns=as_int(fact.get("at_ns")),
-            pos=int(scene.processes.index.get_indexer(pd.Index([id_], dtype=object))[0]),
+            pos=scene.ids.find(id_),
             what=_text(fact.get("what")),
             saved=since_ns is not None and as_int(fact.get("at_ns")) >= since_ns,
         )

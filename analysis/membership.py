@@ -7,15 +7,17 @@ recorder's facts name them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from analysis.columns import History
+from analysis.columns import Columns, History
 from analysis.execs import follow
+from analysis.identity import identify
+from analysis.images import Texts, find_images
 from analysis.programs import Programs
 from analysis.table import Table
 from tracer.runtime_args import HEX_ID
@@ -108,7 +110,7 @@ def _group(numbers: Ints, ids: list[str]) -> dict[str, list[int]]:
 
 
 def find_membership(
-    table: Table, processes: pd.DataFrame, programs: Programs, parent: Ints
+    table: Table, processes: Columns, programs: Programs, parent: Ints
 ) -> Membership:
     """Find the containers and their processes.
 
@@ -125,9 +127,10 @@ def find_membership(
             entry.runtime = entry.runtime or program.engine
             entry.name = entry.name or program.name
     _add_facts(known, table)
-    cgroups = _cgroup_ids(processes, known)
+    images = find_images(table, identify(table))
+    # The v2 name wins.
+    inside = _find_in_cgroups((images.cgroup_v1, images.cgroup), known, len(processes))
     numbers = {container: number for number, container in enumerate(known)}
-    inside = np.array([numbers.get(c, -1) if c else -1 for c in cgroups], np.int64)
     serves = np.full(len(processes), -1, np.int64)
     for pos in programs.positions(*_SERVANTS).tolist():
         container = named.get(int(programs.last[pos]))
@@ -172,19 +175,22 @@ def _add_facts(known: dict[str, Known], table: Table) -> None:
             entry.labels.update({str(k): str(v) for k, v in labels.items()})
 
 
-def _cgroup_ids(processes: pd.DataFrame, known: dict[str, Known]) -> list[str | None]:
-    """Container of each process by its cgroups; new containers are added to ``known``."""
-    result: list[str | None] = [None] * len(processes)
-    for column in ("cgroup_v1", "cgroup"):  # the v2 name wins
-        codes, uniques = pd.factorize(processes[column].to_numpy(object))
-        found = [_of_cgroup(path, known) if isinstance(path, str) else None for path in uniques]
-        # Code -1 (no name) takes the None at the end.
-        matched = np.array([f is not None for f in found] + [False], bool)[codes]
-        for pos in np.flatnonzero(matched).tolist():
-            container, runtime = found[codes[pos]] or ("", None)
-            entry = known.setdefault(container, Known(container))
-            entry.runtime = entry.runtime or runtime
-            result[pos] = container
+def _find_in_cgroups(cgroups: Iterable[Texts], known: dict[str, Known], count: int) -> Ints:
+    """Container of each process by its cgroups, as its number in ``known``, to which new ones
+    are added; -1: none. What later cgroups say counts."""
+    result = np.full(count, -1, np.int64)
+    numbers = {container: number for number, container in enumerate(known)}
+    for texts in cgroups:
+        matches = [(text, _of_cgroup(texts.values[text], known)) for text in texts.used()]
+        found = np.full(len(texts.values) + 1, -1, np.int64)  # the last: no cgroup known
+        for text, match in matches:
+            if match is not None:
+                container, runtime = match
+                entry = known.setdefault(container, Known(container))
+                entry.runtime = entry.runtime or runtime
+                found[text] = numbers.setdefault(container, len(numbers))
+        inside = found[texts.codes]
+        result = np.where(inside >= 0, inside, result)
     return result
 
 
@@ -212,12 +218,10 @@ def _of_cgroup(path: str, known: dict[str, Known]) -> tuple[str, str | None] | N
     return None
 
 
-def _add_runc_children(
-    processes: pd.DataFrame, programs: Programs, inside: Ints, serves: Ints
-) -> None:
+def _add_runc_children(processes: Columns, programs: Programs, inside: Ints, serves: Ints) -> None:
     """`runc init` belongs to the container that runc was told to make, before its cgroup or
     namespace shows it; of what crun forks that which is in another pid namespace."""
-    pidns = processes["pidns"].fillna(0).to_numpy(np.int64)
+    pidns = processes["pidns"].to_numpy(np.int64, na_value=0)
     for call in programs.positions("runc", "crun").tolist():
         if serves[call] < 0 or programs.of(call).verb not in MAKERS:
             continue
@@ -262,13 +266,13 @@ def is_stage(programs: Programs, pos: int) -> bool:
     )
 
 
-def _add_namespaces(processes: pd.DataFrame, inside: Ints) -> None:
+def _add_namespaces(processes: Columns, inside: Ints) -> None:
     """What lives in the pid namespace of a container's process 1 is in the container.
 
     The kernel gives a dead namespace's inode to the next one: a process belongs to the last
     process 1 of that inode that is not younger than itself.
     """
-    pidns = processes["pidns"].fillna(0).astype("int64").to_numpy()
+    pidns = processes["pidns"].to_numpy(np.int64, na_value=0)
     heads = processes["ns_init"].to_numpy(bool) & (pidns > 0)
     born = processes["start_ns"].to_numpy(np.int64)
     rows = np.flatnonzero(heads)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from os import PathLike
 
+import numpy as np
 import pandas as pd
 
-from analysis.columns import objects
+from analysis.columns import Rows, objects
 from analysis.containers import df_containers, find_containers
-from analysis.parents import df_parents, df_reparents
-from analysis.processes import df_processes
+from analysis.parents import find_parents, find_reparents
+from analysis.processes import find_processes
 from analysis.progress import Progress, Tell
 from analysis.runs import Container
 from analysis.scene import Scene
@@ -29,47 +30,47 @@ class Capture:
         self.table, self.progress = table, progress or Progress()
 
     @cached_property
-    def _processes(self) -> pd.DataFrame:
-        self.progress.begin("finding processes")
-        return df_processes(self.table)
-
-    @cached_property
     def reparents(self) -> pd.DataFrame:
-        """Every change of a parent, see `analysis.parents.df_reparents`."""
-        processes = self._processes
-        self.progress.begin("finding who adopted whom")
-        return df_reparents(self.table, processes)
+        """Every change of a parent, see `analysis.parents.find_reparents`."""
+        return self.scene.reparents.frame()
 
     @cached_property
     def parents(self) -> pd.DataFrame:
-        """Parents over time as intervals, see `analysis.parents.df_parents`."""
-        return df_parents(self.table, self._processes, self.reparents)
+        """Parents over time as intervals, see `analysis.parents.find_parents`."""
+        return self.scene.parents.frame()
 
     @cached_property
     def scene(self) -> Scene:
         """Programs, roles, container membership and signals by process."""
-        parents = self.parents
+        self.progress.begin("finding processes")
+        processes = find_processes(self.table)
+        self.progress.begin("finding who adopted whom")
+        reparents = find_reparents(self.table, processes)
+        parents = find_parents(self.table, processes, reparents)
         self.progress.begin("finding what each ran")
-        return Scene(self.table, self._processes, self.reparents, parents)
+        return Scene(self.table, processes, reparents, parents)
 
     @cached_property
     def processes(self) -> pd.DataFrame:
-        """Every process, see `analysis.processes.df_processes`, and besides:
+        """Every process, see `analysis.processes.find_processes`, and besides:
 
         role: role token, see docs/report-json.md.
         container: id of the container that it serves (a shim, runc) or is in; None: in none.
         """
+        return self.processes_at(slice(None))
+
+    def processes_at(self, rows: Rows) -> pd.DataFrame:
+        """Some rows of ``processes``: of millions, objects are made for these alone."""
         scene = self.scene
         membership = scene.membership
         names = objects([*membership.ids, None])
-        serves, inside = membership.serves, membership.inside
-        numbers = [
-            s if s >= 0 else i for s, i in zip(serves.tolist(), inside.tolist(), strict=True)
-        ]
-        index = self._processes.index
-        return self._processes.assign(
-            role=pd.Series(scene.roles, index, dtype=object),
-            container=pd.Series(names[numbers], index, dtype=object),
+        serves, inside = membership.serves[rows], membership.inside[rows]
+        found = scene.processes.frame(rows)
+        return found.assign(
+            role=pd.Series(scene.roles[rows], found.index, dtype=object),
+            container=pd.Series(
+                names[np.where(serves >= 0, serves, inside)], found.index, dtype=object
+            ),
         )
 
     @cached_property

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis import losses
-from analysis.columns import History, frame, nullable, objects
+from analysis.columns import Columns, Frame, History, nullable, objects
 from analysis.gaps import Lines, Moves, close, contradictions, draw_lines, hop_moves
 from analysis.hops import (
     BY_OVERFLOW,
@@ -62,9 +62,12 @@ class _History:
     windows: pd.DataFrame
 
 
-def df_reparents(
-    table: Table, processes: pd.DataFrame, *, use_snapshots: bool = True
-) -> pd.DataFrame:
+def df_reparents(table: Table, processes: Frame, *, use_snapshots: bool = True) -> pd.DataFrame:
+    """All columns of `find_reparents`."""
+    return find_reparents(table, processes, use_snapshots=use_snapshots).frame()
+
+
+def find_reparents(table: Table, processes: Frame, *, use_snapshots: bool = True) -> Columns:
     """Every change of a parent, by ts_ns.
 
     Args:
@@ -89,33 +92,41 @@ def df_reparents(
     moves, who = history.moves, history.who
     order = np.lexsort((moves.step, moves.child, moves.time))
     moves = moves.take(order)
-    return frame(
+    return Columns(
+        len(moves),
         {
-            "ts_ns": moves.time,
-            "until_ns": nullable(moves.until, moves.until >= 0),
-            "child": who.names(moves.child),
-            "from_": who.names(moves.parent),
-            "to": who.names(moves.to),
-            "from_tid": nullable(moves.from_tid, moves.from_tid > 0),
-            "to_tid": nullable(moves.to_tid, moves.to_tid > 0),
-            "reason": REASONS[moves.reason],
-            "certainty": objects(CERTAINTIES)[moves.certainty],
-            "evidence": objects(EVIDENCES)[moves.evidence],
-            "child_no": moves.child.astype(np.int32),
-            "from_no": moves.parent.astype(np.int32),
-            "to_no": moves.to.astype(np.int32),
-            "step": moves.step,
-        }
+            "ts_ns": lambda rows: moves.time[rows],
+            "until_ns": lambda rows: nullable(moves.until[rows], moves.until[rows] >= 0),
+            "child": lambda rows: who.names(moves.child[rows]),
+            "from_": lambda rows: who.names(moves.parent[rows]),
+            "to": lambda rows: who.names(moves.to[rows]),
+            "from_tid": lambda rows: nullable(moves.from_tid[rows], moves.from_tid[rows] > 0),
+            "to_tid": lambda rows: nullable(moves.to_tid[rows], moves.to_tid[rows] > 0),
+            "reason": lambda rows: REASONS[moves.reason[rows]],
+            "certainty": lambda rows: objects(CERTAINTIES)[moves.certainty[rows]],
+            "evidence": lambda rows: objects(EVIDENCES)[moves.evidence[rows]],
+            "child_no": lambda rows: moves.child[rows].astype(np.int32),
+            "from_no": lambda rows: moves.parent[rows].astype(np.int32),
+            "to_no": lambda rows: moves.to[rows].astype(np.int32),
+            "step": lambda rows: moves.step[rows],
+        },
     )
 
 
 def df_parents(
-    table: Table, processes: pd.DataFrame, reparents: pd.DataFrame, *, use_snapshots: bool = True
+    table: Table, processes: Frame, reparents: Frame, *, use_snapshots: bool = True
 ) -> pd.DataFrame:
+    """All columns of `find_parents`."""
+    return find_parents(table, processes, reparents, use_snapshots=use_snapshots).frame()
+
+
+def find_parents(
+    table: Table, processes: Frame, reparents: Frame, *, use_snapshots: bool = True
+) -> Columns:
     """Whose child each process was over time: one row an interval, by child and time.
 
     Args:
-        reparents: as `df_reparents` gave it; ``use_snapshots`` as then.
+        reparents: as `find_reparents` gave it; ``use_snapshots`` as then.
 
     Columns:
         child, parent: ids; parent is None if not known.
@@ -125,7 +136,7 @@ def df_parents(
         until_ns: Int64, when the next interval begins, or the child was reaped, or, for a
             zombie, its parent exited (its own exit if that is not clear); NA: open.
         how: fork, snapshot, or the reason of the move (thread, subreaper, init), unknown.
-        certainty: as in `df_reparents`, but inferred also where the end is not sure.
+        certainty: as in `find_reparents`, but inferred also where the end is not sure.
         child_no, parent_no: int32, row numbers in ``processes``; -1 if not known.
     """
     history = _trace(table, processes, use_snapshots)
@@ -142,7 +153,8 @@ def df_parents(
     begin = np.concatenate([first.time, moves.time])[order]
     signal = np.where((moves.evidence == BY_SIGNAL) & (moves.until >= 0), SKEW_NS, 0)
     settled = np.concatenate([first.time, moves.until + signal])[order]
-    how = np.concatenate([HOWS[first.how], REASONS[moves.reason]])[order]
+    # Of both, behind those of HOWS the reasons of moves.
+    how = np.concatenate([first.how, moves.reason.astype(np.int8) + np.int8(len(HOWS))])[order]
     sure = np.full(count, CONFIRMED, np.int8)
     certainty = np.concatenate([sure, moves.certainty.astype(np.int8)])[order]
 
@@ -164,18 +176,20 @@ def df_parents(
     certainty[ended] = np.minimum(certainty[ended], INFERRED)
     certainty[_doubtful(history, table, order, child, parent, begin, end)] = INFERRED
     del history, moves, lives, first, order, step
-    return frame(
+    hows = np.concatenate([HOWS, REASONS])
+    return Columns(
+        len(child),
         {
-            "child": who.names(child),
-            "parent": who.names(parent),
-            "from_ns": begin,
-            "settled_ns": nullable(settled, settled >= 0),
-            "until_ns": nullable(end, end >= 0),
-            "how": how,
-            "certainty": objects(CERTAINTIES)[certainty],
-            "child_no": child,
-            "parent_no": parent,
-        }
+            "child": lambda rows: who.names(child[rows]),
+            "parent": lambda rows: who.names(parent[rows]),
+            "from_ns": lambda rows: begin[rows],
+            "settled_ns": lambda rows: nullable(settled[rows], settled[rows] >= 0),
+            "until_ns": lambda rows: nullable(end[rows], end[rows] >= 0),
+            "how": lambda rows: hows[how[rows]],
+            "certainty": lambda rows: objects(CERTAINTIES)[certainty[rows]],
+            "child_no": lambda rows: child[rows],
+            "parent_no": lambda rows: parent[rows],
+        },
     )
 
 
@@ -183,8 +197,8 @@ def _key(use_snapshots: bool) -> str:
     return f"parents-{use_snapshots}"
 
 
-def _trace(table: Table, processes: pd.DataFrame, use_snapshots: bool) -> _History:
-    """Run all steps, once: the table keeps the result until `df_parents` has used it."""
+def _trace(table: Table, processes: Frame, use_snapshots: bool) -> _History:
+    """Run all steps, once: the table keeps the result until `find_parents` has used it."""
     found = table.cache.get(_key(use_snapshots))
     if isinstance(found, _History):
         return found

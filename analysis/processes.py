@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.columns import frame, int64, nullable, texts
+from analysis.columns import Columns, Rows, int64, nullable, texts
 from analysis.identity import Identities, identify
-from analysis.images import df_images
+from analysis.images import find_images
 from analysis.table import Table
 from analysis.unseen import find_ends
 from tracer.abi import Flag, Type
@@ -26,6 +27,11 @@ LATEST = np.iinfo(np.int64).max
 
 
 def df_processes(table: Table) -> pd.DataFrame:
+    """All columns of `find_processes`."""
+    return find_processes(table).frame()
+
+
+def find_processes(table: Table) -> Columns:
     """Every process that the capture names, those born in it first, by birth.
 
     The row number is the process number that other frames of this package use inside.
@@ -37,7 +43,7 @@ def df_processes(table: Table) -> pd.DataFrame:
         ns_tgid, pidns: process id in its own pid namespace, and that namespace's inode (0:
             the initial one).
         comm: last one known; "" if none is.
-        filename, args, cgroup, cgroup_v1: as in `analysis.images.df_images`; None or () if
+        filename, args, cgroup, cgroup_v1: as in `analysis.images.Images`; None or () if
             not known.
         fork_ns: birth; NA if it was born before what is kept, or the event was lost.
         seen_ns: first time that anything was heard of it.
@@ -66,37 +72,48 @@ def df_processes(table: Table) -> pd.DataFrame:
     forker[who.of(Type.FORK)] = who.of(Type.FORK, "forker")
     ns_tgid, pidns = _namespace(table, who)
     flags, subreaper_ns = _flags(table, who)
-    images = df_images(table, who)
+    images = find_images(table, who)
     gone_ns, _ = find_ends(table, who, exit_ns, reap_ns)
-    data: dict[str, Any] = {
-        "tgid": who.tgid,
-        "start_ns": who.start_ns,
-        "ns_tgid": nullable(ns_tgid, ns_tgid > 0, np.int32),
-        "pidns": nullable(pidns, ns_tgid > 0),
-        "comm": _comm(table, who, exit_ns >= 0),
-        "filename": images["filename"].to_numpy(),
-        "args": images["args"].to_numpy(),
-        "cgroup": images["cgroup"].to_numpy(),
-        "cgroup_v1": images["cgroup_v1"].to_numpy(),
-        "fork_ns": nullable(fork_ns, fork_ns >= 0),
-        "seen_ns": _seen(table, who, fork_ns),
-        "exit_ns": nullable(exit_ns, exit_ns >= 0),
-        "exit_code": nullable(code, ended, np.int32),
-        "exit_status": nullable(code >> 8 & 0xFF, ended, np.int16),
-        "exit_signal": nullable(code & 0x7F, ended, np.int16),
-        "core": code & 0x80 != 0,
-        "reap_ns": nullable(reap_ns, reap_ns >= 0),
-        "gone_ns": nullable(gone_ns, gone_ns >= 0),
-        "forker": who.names(forker),
-        "subreaper_ns": nullable(subreaper_ns, subreaper_ns < LATEST),
-        "stub": _stub(table, who),
-        "kthread": flags & Flag.KTHREAD != 0,
-        "ns_init": (flags & Flag.NS_INIT != 0) | (ns_tgid == 1),
-        "execs": np.bincount(who.of(Type.EXEC), minlength=count),
-    }
+    comm, kthread = _comm(table, who, exit_ns >= 0), flags & Flag.KTHREAD != 0
     if who.idle >= 0:
-        data["comm"][who.idle], data["kthread"][who.idle] = "swapper/0", True
-    return frame(data, pd.Index(who.ids, dtype=object, name="id"))
+        comm[who.idle], kthread[who.idle] = "swapper/0", True
+    seen_ns, stub = _seen(table, who, fork_ns), _stub(table, who)
+    ns_init = (flags & Flag.NS_INIT != 0) | (ns_tgid == 1)
+    execs = np.bincount(who.of(Type.EXEC), minlength=count)
+
+    def times(values: Times) -> Callable[[Rows], Any]:
+        return lambda rows: nullable(values[rows], values[rows] >= 0)
+
+    return Columns(
+        count,
+        {
+            "tgid": lambda rows: who.tgid[rows],
+            "start_ns": lambda rows: who.start_ns[rows],
+            "ns_tgid": lambda rows: nullable(ns_tgid[rows], ns_tgid[rows] > 0, np.int32),
+            "pidns": lambda rows: nullable(pidns[rows], ns_tgid[rows] > 0),
+            "comm": lambda rows: comm[rows],
+            "filename": lambda rows: images.filename(rows),
+            "args": lambda rows: images.args(rows),
+            "cgroup": lambda rows: images.cgroup.of(rows),
+            "cgroup_v1": lambda rows: images.cgroup_v1.of(rows),
+            "fork_ns": times(fork_ns),
+            "seen_ns": lambda rows: seen_ns[rows],
+            "exit_ns": times(exit_ns),
+            "exit_code": lambda rows: nullable(code[rows], ended[rows], np.int32),
+            "exit_status": lambda rows: nullable(code[rows] >> 8 & 0xFF, ended[rows], np.int16),
+            "exit_signal": lambda rows: nullable(code[rows] & 0x7F, ended[rows], np.int16),
+            "core": lambda rows: code[rows] & 0x80 != 0,
+            "reap_ns": times(reap_ns),
+            "gone_ns": times(gone_ns),
+            "forker": lambda rows: who.names(forker[rows]),
+            "subreaper_ns": lambda rows: nullable(subreaper_ns[rows], subreaper_ns[rows] < LATEST),
+            "stub": lambda rows: stub[rows],
+            "kthread": lambda rows: kthread[rows],
+            "ns_init": lambda rows: ns_init[rows],
+            "execs": lambda rows: execs[rows],
+        },
+        lambda rows: pd.Index(who.names(np.arange(count)[rows]), dtype=object, name="id"),
+    )
 
 
 def _last(count: int, codes: npt.NDArray[np.int32], times: Array) -> Times:

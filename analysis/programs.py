@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.columns import objects
+from analysis.columns import Columns, objects
 from analysis.execs import find_execs
+from analysis.identity import identify
 from analysis.table import Table
 from tracer import runtime_args
+from tracer.abi import Type
 from tracer.runtime_args import OTHER, Program
 
 Ints = npt.NDArray[np.int64]
@@ -90,15 +92,15 @@ class Programs:
         return np.flatnonzero(result).astype(np.int64)
 
 
-def find_programs(table: Table, processes: pd.DataFrame) -> Programs:
+def find_programs(table: Table, processes: Columns) -> Programs:
     """Programs of all processes.
 
     Args:
-        processes: as `df_processes` gives it (index id; tgid, start_ns, fork_ns, forker).
+        processes: as `find_processes` gives it.
     """
-    execs = find_execs(table)
-    forker = processes.index.get_indexer(pd.Index(processes["forker"])).astype(np.int64)
-    forker[processes["forker"].isna().to_numpy(bool)] = -1
+    execs, who = find_execs(table), identify(table)
+    forker = np.full(len(processes), -1, np.int64)
+    forker[who.of(Type.FORK)] = who.of(Type.FORK, "forker")
     last = execs.birth.copy()
     last[execs.pos] = np.arange(len(execs.pos))  # the last assignment of a position stays
     filename = execs.filename.copy()
@@ -113,7 +115,7 @@ def find_programs(table: Table, processes: pd.DataFrame) -> Programs:
         birth=execs.birth,
         last=last,
         forker=forker,
-        fork_ns=processes["fork_ns"].fillna(-1).to_numpy(np.int64).astype(np.int64),
+        fork_ns=processes["fork_ns"].to_numpy(np.int64, na_value=-1),
     )
     _classify(programs)
     return programs

@@ -158,16 +158,14 @@ class _Builder(TimelineBuilder):
         frame = scene.reparents
         names = ("ts_ns", "until_ns", "from_tid", "to_tid", "reason", "certainty", "evidence")
         child, old, new = scene.adoptions
-        rows = np.arange(len(frame))
+        rows = np.flatnonzero(window.mask(frame["ts_ns"].to_numpy(np.int64)))
         if chosen is not None:
             wanted = np.zeros(len(scene.ids) + 1, bool)  # the last: -1, not known
             wanted[[p for c in chosen for p in people_of(scene, c)]] = True
-            rows = rows[wanted[child] | wanted[old] | wanted[new]]
+            rows = rows[wanted[child[rows]] | wanted[old[rows]] | wanted[new[rows]]]
         result = []
-        for row, values in zip(rows.tolist(), rows_of(frame.iloc[rows], names), strict=True):
+        for row, values in zip(rows.tolist(), rows_of(frame.frame(rows), names), strict=True):
             ts_ns = values[0]
-            if not window.has(ts_ns):
-                continue
             entry = {
                 "ts_ns": ts_ns,
                 "child": self._child(int(child[row]), ts_ns),
@@ -253,19 +251,18 @@ class _Builder(TimelineBuilder):
         """Processes that lived in the window (and belong to the containers) if ``every`` is to be
         listed, and all that the rest of the report refers to."""
         scene = self.scene
-        frame = self.capture.processes
-        keep = self.kept(chosen, window) if every else np.zeros(len(frame), bool)
+        keep = self.kept(chosen, window) if every else np.zeros(len(scene.ids), bool)
         keep[self.named] = True
         killed_by = self._killers(keep)
         rows = np.flatnonzero(keep)
-        part = frame.iloc[rows]
+        part = self.capture.processes_at(rows)
         result = []
         args = part["args"].to_numpy(object)
         extra = rows_of(part, ("role", "container"))
         values = rows_of(part, _PROCESS_COLUMNS)
         parents = self._parents(rows)
         for i, pos in enumerate(rows.tolist()):
-            entry = {"id": scene.ids[pos]}
+            entry: Json = {"id": scene.ids[pos]}
             entry.update(zip(_PROCESS_COLUMNS, values[i], strict=True))
             entry["args"] = list(args[i]) if isinstance(args[i], tuple) else []
             entry["role"], entry["container"] = extra[i]
@@ -277,7 +274,8 @@ class _Builder(TimelineBuilder):
 
     def _killers(self, keep: npt.NDArray[np.bool_]) -> dict[int, Json | None]:
         """The fatal signals of those that are kept. Keeps those who sent them, too."""
-        killed = self.capture.processes["exit_signal"].fillna(0).to_numpy(np.int64) > 0
+        exit_signal = self.scene.processes["exit_signal"]
+        killed = exit_signal.to_numpy(np.int64, na_value=0) > 0
         found: dict[int, Json | None] = {}
         while todo := [pos for pos in np.flatnonzero(keep & killed).tolist() if pos not in found]:
             found.update((pos, self.cause(self.scene.end_of(pos))) for pos in todo)
@@ -295,5 +293,5 @@ class _Builder(TimelineBuilder):
         names = ("parent", "from_ns", "until_ns", "how", "certainty")
         intervals = [self.scene.intervals_of(pos) for pos in positions.tolist()]
         rows = [row for found in intervals for row in found]
-        values = iter(rows_of(self.scene.parents.iloc[rows], names))
+        values = iter(rows_of(self.scene.parents.frame(np.array(rows, np.int64)), names))
         return [[dict(zip(names, next(values), strict=True)) for _ in found] for found in intervals]

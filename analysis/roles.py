@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from analysis.columns import objects
+from analysis.columns import Columns, objects
 from analysis.membership import Membership
 from analysis.programs import Programs
 
@@ -33,7 +32,7 @@ _MANAGED = re.compile(r"/containerd/containerd\.toml$|/libcontainerd/")
 
 
 def find_roles(
-    processes: pd.DataFrame, programs: Programs, membership: Membership, parent: Ints
+    processes: Columns, programs: Programs, membership: Membership, parent: Ints
 ) -> npt.NDArray[Any]:
     """Role of each process: the last that it had.
 
@@ -83,7 +82,7 @@ def _is_managed(programs: Programs, pos: int, parent: Ints, by_program: npt.NDAr
 
 
 def _find_hosted_inits(
-    processes: pd.DataFrame,
+    processes: Columns,
     programs: Programs,
     membership: Membership,
     roles: npt.NDArray[Any],

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.columns import int64
-from analysis.identity import identify
+from analysis.columns import Columns, int64
+from analysis.identity import Codes, Identities, identify
 from analysis.membership import Membership, find_membership
 from analysis.programs import Programs, find_programs
 from analysis.roles import find_roles, role_at
@@ -72,13 +72,13 @@ class Scene:
     def __init__(
         self,
         table: Table,
-        processes: pd.DataFrame,
-        reparents: pd.DataFrame,
-        parents: pd.DataFrame,
+        processes: Columns,
+        reparents: Columns,
+        parents: Columns,
     ) -> None:
         self.table, self.processes = table, processes
         self.reparents, self.parents = reparents, parents
-        self.ids: npt.NDArray[Any] = processes.index.to_numpy(object)
+        self.ids = Ids(identify(table))
         self.comm: npt.NDArray[Any] = processes["comm"].to_numpy(object)
         self.tgid: Ints = processes["tgid"].to_numpy(np.int64)
         self.start_ns: Ints = processes["start_ns"].to_numpy(np.int64)
@@ -98,30 +98,27 @@ class Scene:
     # --- parents -------------------------------------------------------------------------------
 
     def _index_parents(self) -> None:
-        index = self.processes.index
-        reparents, parents = self.reparents, self.parents
-        self._child = _positions(index, reparents["child"])
-        self._old = _positions(index, reparents["from_"])
-        self._new = _positions(index, reparents["to"])
-        self._by_child = _Groups(self._child, _times(reparents["ts_ns"]), len(index))
-        self._by_old = _Groups(self._old, _times(reparents["ts_ns"]), len(index))
-        self._interval_from = _times(parents["from_ns"])
-        self._interval_parent = _positions(index, parents["parent"])
-        child = _positions(index, parents["child"])
-        self._by_owner = _Groups(child, self._interval_from, len(index))
-        self.first_parent: Ints = np.full(len(index), -1, np.int64)
-        self.last_parent: Ints = np.full(len(index), -1, np.int64)
+        count, reparents, parents = len(self.processes), self.reparents, self.parents
+        self._child, self._old, self._new = (
+            reparents[name].to_numpy(np.int64) for name in ("child_no", "from_no", "to_no")
+        )
+        self._by_child = _Groups(self._child, _times(reparents["ts_ns"]), count)
+        self._by_old = _Groups(self._old, _times(reparents["ts_ns"]), count)
+        self._interval_from: Ints = parents["from_ns"].to_numpy(np.int64)
+        self._interval_parent: Codes = parents["parent_no"].to_numpy(np.int32)
+        child = parents["child_no"].to_numpy(np.int32)
+        # They are sorted by child and time.
+        self._intervals = np.searchsorted(child, np.arange(count + 1, dtype=np.int32))
+        self.first_parent: Ints = np.full(count, -1, np.int64)
+        self.last_parent: Ints = np.full(count, -1, np.int64)
         # Written backwards, so that the first interval of a process is the one that stays.
-        order = self._by_owner.order[::-1]
-        order = order[child[order] >= 0]
-        self.first_parent[child[order]] = self._interval_parent[order]
-        order = order[::-1]
-        self.last_parent[child[order]] = self._interval_parent[order]
+        self.first_parent[child[::-1]] = self._interval_parent[::-1]
+        self.last_parent[child] = self._interval_parent
 
     def parent_at(self, pos: int, ts_ns: int) -> int:
         """Parent of a process at a time; -1 if not known."""
         found = -1
-        for row in self._by_owner.rows(pos):
+        for row in self.intervals_of(pos):
             if self._interval_from[row] > ts_ns:
                 break
             found = int(self._interval_parent[row])
@@ -129,7 +126,7 @@ class Scene:
 
     def intervals_of(self, pos: int) -> list[int]:
         """Rows of the parents frame of a process, in order."""
-        return self._by_owner.rows(pos)
+        return list(range(*self._intervals[pos : pos + 2].tolist())) if pos >= 0 else []
 
     def adoptions_of(self, child: int) -> list[Adoption]:
         """Reparents of a process, in order."""
@@ -339,29 +336,48 @@ class Scene:
         return self.label(pos)
 
 
+class Ids:
+    """Ids "tgid:start_ns" of the processes by position, made when they are asked for."""
+
+    def __init__(self, who: Identities) -> None:
+        self._who = who
+
+    def __len__(self) -> int:
+        return len(self._who)
+
+    def __getitem__(self, pos: int) -> str:
+        return self._who.id(pos)
+
+    def find(self, id_: str) -> int:
+        """Position of a process; -1: the capture does not name it."""
+        return self._who.find(id_)
+
+    def of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Of many; None where a position is -1."""
+        return self._who.names(positions)
+
+    def tolist(self) -> list[str]:
+        """All of them."""
+        found: list[str] = self._who.ids.tolist()
+        return found
+
+
 class _Groups:
     """Rows of a frame by process, in order of time."""
 
     def __init__(self, owner: Ints, times: Ints, count: int) -> None:
-        self.order: Ints = np.lexsort((times, owner)).astype(np.int64)
-        self._rows: list[int] = self.order.tolist()
-        bounds = np.searchsorted(owner[self.order], np.arange(count + 1))
-        self._bounds: list[int] = bounds.tolist()
+        self._order: Ints = np.lexsort((times, owner)).astype(np.int64)
+        self._bounds = np.searchsorted(owner[self._order], np.arange(count + 1))
+        # Most processes have none; asking for one's must cost nothing.
+        self._has = np.diff(self._bounds) > 0
 
     def rows(self, pos: int) -> list[int]:
-        if pos < 0:
+        if pos < 0 or not self._has[pos]:
             return []
-        return self._rows[self._bounds[pos] : self._bounds[pos + 1]]
+        found: list[int] = self._order[self._bounds[pos] : self._bounds[pos + 1]].tolist()
+        return found
 
 
 def _times(column: pd.Series[Any]) -> Ints:
-    """Int64 column with NA as int64 with -1."""
-    return column.astype("Int64").fillna(-1).to_numpy(np.int64).astype(np.int64)
-
-
-def _positions(index: pd.Index[Any], column: pd.Series[Any]) -> Ints:
-    values = column.to_numpy(object)
-    missing = pd.isna(values)
-    found: Ints = index.get_indexer(pd.Index(values, dtype=object)).astype(np.int64)
-    found[missing] = -1
-    return found
+    """Column of integers with NA as int64 with -1."""
+    return column.to_numpy(np.int64, na_value=-1)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from analysis.columns import MAX
 from analysis.runs import Container
 from analysis.scene import Scene
 from tracer.errors import CaptureError
@@ -20,6 +24,12 @@ class Window:
 
     def has(self, ts_ns: int) -> bool:
         return self.overlaps(ts_ns, ts_ns)
+
+    def mask(self, ts_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """`has` of many times."""
+        since = -1 if self.since_ns is None else self.since_ns
+        until = MAX if self.until_ns is None else self.until_ns
+        return (ts_ns >= since) & (ts_ns <= until)
 
     def overlaps(self, first_ns: int, last_ns: int) -> bool:
         return (self.since_ns is None or last_ns >= self.since_ns) and (

@@ -34,7 +34,7 @@ def df_execs(scene: Scene) -> pd.DataFrame:
     container = objects([*scene.membership.ids, None])[_container_numbers(scene)]
     return frame(
         {
-            "process": scene.ids[pos],
+            "process": scene.ids.of(pos),
             "ts_ns": nullable(begin, begin >= 0),
             "until_ns": nullable(end, end >= 0),
             "recorded": programs.executed,

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from analysis.clocks import Clocks
@@ -15,6 +14,7 @@ from analysis.findings.find import find_findings
 from analysis.frames.containers import nullable_ints
 from analysis.model import Capture
 from analysis.report_timeline import TimelineBuilder
+from analysis.scene import Ids
 from analysis.selection import Window
 from analysis.steps import Evidence
 
@@ -67,7 +67,7 @@ def df_findings(capture: Capture) -> pd.DataFrame:
     )
 
 
-def _cited(ids: npt.NDArray[Any], evidence: Iterable[Evidence]) -> tuple[Any, ...]:
+def _cited(ids: Ids, evidence: Iterable[Evidence]) -> tuple[Any, ...]:
     return tuple((e.event, e.ts_ns, ids[e.pos]) for e in evidence if e.pos >= 0)
 
 

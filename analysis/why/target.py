@@ -52,8 +52,8 @@ def find_target(capture: Capture, wanted: str) -> Target:
     """
     scene, containers = capture.scene, capture.container_list
     if re.fullmatch(r"\d+:\d+", wanted):
-        found = np.flatnonzero(scene.ids == wanted).tolist()
-        return _one(capture, wanted, found, [])
+        named = scene.ids.find(wanted)
+        return _one(capture, wanted, [named] if named >= 0 else [], [])
     exact = [c for c in containers if wanted in (c.name, c.id)]
     if exact:
         return _one(capture, wanted, [], exact)
