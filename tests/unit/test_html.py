@@ -79,9 +79,17 @@ def test_nothing_in_the_page_refers_to_anywhere(tmp_path: Path) -> None:
     assert "url(" not in elements.raw["style"][0]
 
 
+Tags = list[tuple[str, dict[str, str | None]]]
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> Tags:
+    """Elements of a page in which no name is a payload."""
+    return Elements(page_of(incidents.recycled().stream, tmp_path_factory.mktemp("quiet"))).tags
+
+
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_what_a_capture_holds_makes_no_element(payload: str, tmp_path: Path) -> None:
-    quiet = Elements(page_of(incidents.recycled().stream, tmp_path)).tags
+def test_what_a_capture_holds_makes_no_element(payload: str, quiet: Tags, tmp_path: Path) -> None:
     hostile = incidents.recycled(comm=payload, name=payload, argument=payload, cgroup=f"/{payload}")
     loud = Elements(page_of(hostile.stream, tmp_path)).tags
     # Where a cgroup names no unit, less is told.

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 
-from tracer.errors import RtraceError
+from tracer.errors import RtraceError, UsageError
 
 _PIPE_WIDTH = 100
 
@@ -16,6 +16,16 @@ def text_shape(*, to_file: bool) -> tuple[int, bool]:
     on_terminal = not to_file and sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if on_terminal else _PIPE_WIDTH
     return width, on_terminal and not os.environ.get("NO_COLOR")
+
+
+def check_table(table: str | None, format_: str) -> None:
+    """``--table`` is for CSV, the one format that is not everything at once.
+
+    Raises:
+        UsageError: it was given with another format.
+    """
+    if table is not None and format_ != "csv":
+        raise UsageError("cannot use --table", "only CSV has tables to choose from", "--format csv")
 
 
 def write_output(text: str, path: str | None, force: bool) -> None:

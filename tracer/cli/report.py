@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracer.cli.output import text_shape, write_output
+from tracer.cli.output import check_table, text_shape, write_output
 from tracer.cli.progress import progress_line
 from tracer.units import duration_option
+
+if TYPE_CHECKING:
+    from analysis.model import Capture
+
+
+_TABLES = (
+    "timeline",
+    "findings",
+    "containers",
+    "behaviours",
+    *("reparents", "processes", "parents", "losses"),
+)
 
 
 @click.command()
@@ -16,9 +29,12 @@ from tracer.units import duration_option
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["text", "json", "html"]),
+    type=click.Choice(["text", "json", "html", "markdown", "csv"]),
     default="text",
     show_default=True,
+)
+@click.option(
+    "--table", type=click.Choice(_TABLES), help="Which table as CSV: timeline if not told."
 )
 @click.option("-o", "--output", metavar="PATH", help="Write there and not to stdout.")
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
@@ -46,6 +62,7 @@ from tracer.units import duration_option
 def report(
     capture: str,
     format_: str,
+    table: str | None,
     output: str | None,
     force: bool,
     unfold: bool,
@@ -60,11 +77,13 @@ def report(
     \b
     rtrace report incident.rtrace
     rtrace report incident.rtrace --container web --format json
+    rtrace report incident.rtrace --format html -o incident.html
+    rtrace report incident.rtrace --format csv --table processes
     """
     if since is not None and until is not None and until < since:
         raise click.UsageError("--until is before --since")
+    check_table(table, format_)
     from analysis.model import open_capture
-    from analysis.render_text import render_text
     from analysis.report import build_report
 
     with progress_line() as on_progress:
@@ -78,22 +97,35 @@ def report(
             every_process=format_ != "text",
             full=full,
         )
-        if format_ == "json":
-            text = json.dumps(built, indent=1, ensure_ascii=True) + "\n"
-        elif format_ == "html":
-            from analysis.html.report_page import render_report_page
-            from analysis.html.stories import choose_targets
-            from analysis.why.answer import build_why
+        if format_ == "text":
+            from analysis.render_text import render_text
 
-            text = render_report_page(
-                built, [build_why(opened, id_) for id_ in choose_targets(built)]
-            )
-        else:
             width, color = text_shape(to_file=output is not None)
             text = render_text(
                 built, width=width, color=color, full=full, unfold=unfold, times=times
             )
+        else:
+            text = _render(opened, built, format_, table or _TABLES[0])
     write_output(text, output, force)
+
+
+def _render(opened: Capture, built: dict[str, Any], format_: str, table: str) -> str:
+    """A report in one of the formats that are not for terminals."""
+    if format_ == "html":
+        from analysis.html.report_page import render_report_page
+        from analysis.html.stories import choose_targets
+        from analysis.why.answer import build_why
+
+        return render_report_page(built, [build_why(opened, id_) for id_ in choose_targets(built)])
+    if format_ == "markdown":
+        from analysis.render_markdown import render_markdown
+
+        return render_markdown(built)
+    if format_ == "csv":
+        from analysis.report_tables import render_report_csv
+
+        return render_report_csv(built, table)
+    return json.dumps(built, indent=1, ensure_ascii=True) + "\n"
 
 
 def _boot_ns(start_ns: int, offset_s: float | None) -> int | None:

@@ -6,21 +6,34 @@ import json
 
 import click
 
-from tracer.cli.output import text_shape, write_output
+from tracer.cli.output import check_table, text_shape, write_output
 from tracer.cli.progress import progress_line
+
+_TABLES = ("chain", "lineage", "died-with", "survived")
 
 
 @click.command()
 @click.argument("capture")
 @click.argument("target")
 @click.option(
-    "--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json", "markdown", "csv"]),
+    default="text",
+    show_default=True,
 )
+@click.option("--table", type=click.Choice(_TABLES), help="Which table as CSV: chain if not told.")
 @click.option("-o", "--output", metavar="PATH", help="Write there and not to stdout.")
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
 @click.option("--all", "full", is_flag=True, help="List everybody who died or lived on.")
 def why(
-    capture: str, target: str, format_: str, output: str | None, force: bool, full: bool
+    capture: str,
+    target: str,
+    format_: str,
+    table: str | None,
+    output: str | None,
+    force: bool,
+    full: bool,
 ) -> None:
     """Tell why a container or a process ended, as a chain of causes with evidence.
 
@@ -31,15 +44,25 @@ def why(
     rtrace why incident.rtrace web
     rtrace why incident.rtrace 4711 --format json
     """
+    check_table(table, format_)
     from analysis.model import open_capture
-    from analysis.render_why import render_why
     from analysis.why.answer import build_why
 
     with progress_line() as on_progress:
         built = build_why(open_capture(capture, on_progress), target)
     if format_ == "json":
         text = json.dumps(built, indent=1, ensure_ascii=True) + "\n"
+    elif format_ == "markdown":
+        from analysis.render_why_markdown import render_why_markdown
+
+        text = render_why_markdown(built)
+    elif format_ == "csv":
+        from analysis.report_tables import render_why_csv
+
+        text = render_why_csv(built, table or _TABLES[0])
     else:
+        from analysis.render_why import render_why
+
         width, color = text_shape(to_file=output is not None)
         text = render_why(built, width=width, color=color, full=full)
     write_output(text, output, force)
