@@ -100,8 +100,9 @@ class References:
         }
 
     def evidence(self, found: Iterable[Evidence]) -> list[Json]:
+        """References to records; what was concluded without one has none."""
         return [
             {"event": e.event, "ts_ns": e.ts_ns, "id": self.scene.ids[e.pos]}
             for e in found
-            if e.pos >= 0
+            if e.pos >= 0 and self.scene.holds(e.event, e.ts_ns, e.pos)
         ]

@@ -17,6 +17,7 @@ from analysis.columns import Columns, int64
 from analysis.identity import Codes, Identities, identify
 from analysis.membership import Membership, find_membership
 from analysis.programs import Programs, find_programs
+from analysis.records import Records
 from analysis.roles import find_roles, role_at
 from analysis.signals import SIGKILL, Signal, Signals, name_of
 from analysis.table import Table
@@ -275,6 +276,14 @@ class Scene:
         held = np.flatnonzero((self.tgid == tgid) & (self.start_ns <= ts_ns))
         held = held[(self.exit_ns[held] < 0) | (self.exit_ns[held] >= ts_ns)]
         return int(held[np.argmax(self.start_ns[held])]) if len(held) else -1
+
+    def holds(self, event: str, ts_ns: int, pos: int) -> bool:
+        """The capture holds a record of a process, see `records.Records.has`."""
+        return self._records.has(event, ts_ns, int(self.tgid[pos]), int(self.start_ns[pos]))
+
+    @cached_property
+    def _records(self) -> Records:
+        return Records(self.table)
 
     def end_of(self, pos: int) -> End:
         """How a process ended."""

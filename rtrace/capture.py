@@ -93,7 +93,8 @@ class Capture(model.Capture):
             zombie_until_ns (Int64; ns): until here; NA: to the end, or not known [reap_ns]
             reaped_by (object; process): its parent when it was reaped, which waited for it (or
                 ignores SIGCHLD: then the kernel did); NA in both: not reaped [parents]
-            reaped_certainty (object; token): how sure that is, as of parents [parents]
+            reaped_certainty (object; token): how sure that is, as of parents; inferred where it was
+                adopted about when it ended [parents]
         """
         return with_ends(super().processes, self.scene)
 

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis import losses
-from analysis.columns import int64
 from analysis.identity import identify
 from analysis.model import Capture
 from analysis.roles import RUNTIME_CALLS, SHIMS
@@ -20,7 +19,6 @@ from analysis.scene import Adoption
 from analysis.steps import Evidence
 from analysis.text_layout import span
 from analysis.why.story import CONFIRMED, DOUBT, INFERRED, Story
-from tracer.abi import Type
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -180,24 +178,9 @@ class Case:
 
     def cite(self, event: str, ts_ns: int | None, pos: int) -> list[Evidence]:
         """A reference to a record; none if the capture does not hold it."""
-        if ts_ns is None or ts_ns < 0 or pos < 0 or not self._holds(event, ts_ns, pos):
+        if ts_ns is None or ts_ns < 0 or pos < 0 or not self.scene.holds(event, ts_ns, pos):
             return []
         return [Evidence(event, ts_ns, pos)]
-
-    def _holds(self, event: str, ts_ns: int, pos: int) -> bool:
-        rows: Any = self.table.tasks if event == "TASK" else self.table.of(Type[event])
-        times = self._times.get(event)
-        if times is None:
-            times = self._times[event] = int64(np.asarray(rows["ts_ns"]))
-        begin, end = np.searchsorted(times, [ts_ns, ts_ns + 1]).tolist()
-        tgid, start = (np.asarray(rows[name][begin:end]) for name in ("tgid", "start_ns"))
-        # OOM has no start before Linux 6.10.
-        same = (start == self.scene.start_ns[pos]) | (start == 0)
-        return bool(np.any(same & (tgid == self.scene.tgid[pos])))
-
-    @cached_property
-    def _times(self) -> dict[str, Ints]:
-        return {}
 
     def cite_end(self, pos: int) -> list[Evidence]:
         """Exit of a process, and the signal that ended it."""
