@@ -132,6 +132,17 @@ class Scene:
         """For ctr, which does not know of docker's default runtime."""
         return ("--runtime", SHIM_V1) if TOPOLOGIES[self.lab.setup.topology].shim_v1 else ()
 
+    @property
+    def image_root(self) -> str:
+        """A root file system for ctr."""
+        return IMAGE_ROOT
+
+    @property
+    def ctr_run_options(self) -> tuple[str, ...]:
+        """Where no cgroup v2 has a cpu controller, ctr must be told to ask for none."""
+        asks = "--cpu-shares" in self.lab.run("ctr", "run", "--help").stdout
+        return (*self.shim_options, *(("--cpu-shares", "0") if asks else ()))
+
     def inner_pid(self, tgid: int) -> int:
         """A process's number inside the lab."""
         return _pids(tgid)[1]
@@ -219,11 +230,6 @@ class Scene:
     def _find_daemon(self, comm: str) -> Watched:
         tgid = min(self.with_comm(comm), key=start_of)  # what it forks has its comm at first
         return self.witness.watch(tgid, comm, with_descendants=comm == "containerd")
-
-    @property
-    def image_root(self) -> str:
-        """A root file system for ctr."""
-        return IMAGE_ROOT
 
 
 def _pids(tgid: int) -> list[int]:

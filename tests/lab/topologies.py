@@ -24,6 +24,12 @@ After=docker.socket
 ExecStart=
 ExecStart=/usr/sbin/dockerd -H fd://
 """
+# Whoever may not raise the importance of a process (no CAP_SYS_RESOURCE) starts no pod without.
+_CONTAINERD = """\
+version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  restrict_oom_score_adj = true
+"""
 # A lab has no network, no terminal, no hardware; and its root is not to be mounted again.
 _MASKED = (
     *("systemd-logind.service", "getty.target", "systemd-networkd-wait-online.service"),
@@ -35,8 +41,6 @@ _MASKED = (
     *("podman.service", "podman.socket", "podman-auto-update.timer"),
 )
 SHIM_V1 = "io.containerd.runtime.v1.linux"
-# For containerd's CRI plugin, which Debian's default configuration turns on.
-PAUSE_IMAGE = "docker.io/library/pause:latest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,7 @@ def write_configuration(root: Path, suite: str, topology: Topology, *, live_rest
     if live_restore:
         daemon["live-restore"] = True
     _write(root / "etc/docker/daemon.json", json.dumps(daemon, indent=1))
+    _write(root / "etc/containerd/config.toml", _CONTAINERD)
     masked = list(_MASKED)
     if topology.own_containerd:
         _write(root / _UNITS / "docker.service.d/lab.conf", _OWN_CONTAINERD)
