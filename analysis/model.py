@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.columns import Rows, objects
 from analysis.containers import df_containers, find_containers
+from analysis.control_path import ControlPath, df_connections
 from analysis.parents import find_parents, find_reparents
 from analysis.processes import find_processes
 from analysis.progress import Progress, Tell
@@ -84,6 +85,16 @@ class Capture:
     def containers(self) -> pd.DataFrame:
         """One row a run of a container, see `analysis.containers.df_containers`."""
         return df_containers(self.scene, self.container_list)
+
+    @cached_property
+    def control_path(self) -> ControlPath:
+        """Who talked to whom, see `analysis.control_path`."""
+        return ControlPath(self.scene)
+
+    @cached_property
+    def connections(self) -> pd.DataFrame:
+        """Who was connected to whom, see `analysis.control_path.df_connections`."""
+        return df_connections(self.scene, self.control_path)
 
 
 def open_capture(path: str | PathLike[str], on_progress: Tell | None = None) -> Capture:

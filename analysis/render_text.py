@@ -9,6 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from analysis.render_behaviours import render_behaviours
+from analysis.render_control_path import (
+    render_broken_links,
+    render_control_path,
+    render_links,
+)
 from analysis.render_findings import render_findings
 from analysis.render_head import render_head
 from analysis.render_timeline import Timelines
@@ -75,6 +80,7 @@ class _Text:
         for container in busy:
             self._container(container)
         self._idle(idle)
+        render_control_path(self.page, self.report)
         render_behaviours(self.page, self.report, self.full)
         self._reparents()
         return self.page.text()
@@ -88,6 +94,7 @@ class _Text:
             if len(runs) > 1:
                 self.page.put(f"run {number} of {len(runs)}", BOLD, first=INDENT)
             self._run(container, run)
+        render_links(self.page, container["control_path"])
         self.page.put("")
         self.timelines.container(container)
 
@@ -165,6 +172,7 @@ class _Text:
             self.page.put(
                 f"{self._describe(container)}: {'; '.join(parts)}", first=INDENT, rest=INDENT * 2
             )
+            render_broken_links(self.page, container)
 
     # --- reparents -----------------------------------------------------------------------------
 

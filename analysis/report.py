@@ -18,6 +18,7 @@ from analysis.findings.finding import Finding
 from analysis.model import Capture
 from analysis.people import people_of
 from analysis.references import Json
+from analysis.report_control_path import describe_control_path, describe_links
 from analysis.report_timeline import TimelineBuilder
 from analysis.runs import PHASES, Call, Container, Run
 from analysis.selection import Window, find_container, is_in_window
@@ -98,6 +99,7 @@ def build_report(
         return window.has(occurrence.ts_ns) and occurrence.container_id in ids
 
     answers = behaviours.describe(builder, is_wanted)
+    talks = describe_control_path(builder, only)
     # Before the processes: all that are referred to are listed.
     described = recording.describe(capture, builder.clocks, builder.triggers, builder.ref)
     capture.progress.begin("writing")
@@ -115,6 +117,7 @@ def build_report(
         "daemons": daemons,
         "behaviours": answers,
         "containers": containers,
+        "control_path": talks,
         "timeline": timeline,
         "untold": [builder.untold(found) for found in others],
         "reparents": reparents,
@@ -202,6 +205,7 @@ class _Builder(TimelineBuilder):
             "daemons": [self.scene.ids[pos] for pos in self.daemons_of(container)],
             **last,
             "runs": runs,
+            "control_path": describe_links(self, container),
         }
 
     def _run(self, number: int, run: Run) -> Json:

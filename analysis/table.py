@@ -23,6 +23,7 @@ from analysis.ahead import ahead
 from analysis.columns import MAX, as_int, put_in_order
 from analysis.details import Details
 from analysis.snapshots import Snapshot, Snapshots
+from analysis.sockets import Sockets
 from tracer import abi
 from tracer.capture_format import load_json
 from tracer.capture_reader import CaptureReader
@@ -62,6 +63,7 @@ class Table:
         procs: what /proc said then, see `snapshots.Snapshots.df_procs`; exe may be None.
         snapshots: when they were taken, in order of time.
         facts: FACT objects in the order of the capture.
+        sockets: unix sockets, and when they were looked at.
         losses: windows in which events or details were lost: from_ns, to_ns, cpu, events,
             details (how many). Empty if nothing was.
     """
@@ -77,6 +79,7 @@ class Table:
     facts: list[dict[str, Any]]
     losses: pd.DataFrame
     arrays: dict[abi.Type, Array] = field(default_factory=dict)
+    sockets: Sockets = field(default_factory=Sockets)
     cache: dict[str, Any] = field(default_factory=dict)
 
     def of(self, event_type: abi.Type) -> Array:
@@ -149,6 +152,7 @@ def from_chunks(
     events = _Events()
     details = details_of.Collector()
     snapshots = Snapshots()
+    sockets = Sockets()
     facts: list[dict[str, Any]] = []
     totals: list[tuple[int, list[Any]]] = []
     for kind, content, pieces in ahead(map(_prepared, chunks)):
@@ -160,6 +164,8 @@ def from_chunks(
             details.add(content)
         elif kind == b"TASK":
             snapshots.add_tasks(content)
+        elif kind == b"SOCK":
+            sockets.add(content)
         elif kind in (b"PROC", b"FACT", b"LOSS"):
             found = load_json(kind, content)
             if kind == b"PROC":
@@ -188,6 +194,7 @@ def from_chunks(
             arrays.values(), found_details, totals, _totals(reader.header, "losses")[1]
         ),
         arrays=arrays,
+        sockets=sockets,
     )
 
 

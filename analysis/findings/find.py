@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.findings import daemons, gaps, kills, orphans, restarts, shims, zombies
+from analysis.findings import control_path, daemons, gaps, kills, orphans, restarts, shims, zombies
 from analysis.findings.finding import SEVERITIES, Case, Finder, Finding
 from analysis.model import Capture
 
@@ -19,6 +19,10 @@ FINDERS: tuple[Finder, ...] = (
     kills.containers_killed,
     kills.parent_deaths,
     kills.out_of_memory,
+    control_path.daemons_without_containerd,
+    control_path.shims_without_containerd,
+    control_path.kubelets_without_runtime,
+    control_path.sockets_removed,
     daemons.restart_loops,
     daemons.stopped_with_unit,
     restarts.container_restarts,
