@@ -6,9 +6,17 @@ if it was the only one that it can have been.
 
 from __future__ import annotations
 
+import bisect
+from collections import Counter
+
+import numpy as np
+
 from analysis.runs import Container, Run
 from analysis.scene import Scene
+from tracer.runtime_args import Program
 
+# docker takes the beginning of an id, if it is so long; so does this.
+_PREFIX = 3
 _MAKERS = ("run", "create")
 _STARTERS = ("run", "start", "restart", "create", "compose", None)
 _NO_IMAGE = ("rootfs", "config")  # options of `ctr run`: what is before the id is no image then
@@ -17,10 +25,11 @@ _NO_IMAGE = ("rootfs", "config")  # options of `ctr run`: what is before the id 
 def find_clients(scene: Scene, containers: list[Container]) -> None:
     """Fill in ``clients`` of containers, and ``client`` of runs (unless the runtime named it)."""
     nameless: list[int] = []
+    names = _Names(containers)
     for pos in scene.positions("docker-client", "ctr", "podman"):
         if scene.exec_ns(pos) is None and not scene.is_older(pos):
             continue
-        owner = _owner(scene, pos, containers)
+        owner = _owner(scene, pos, names)
         if owner is not None:
             owner.clients.append(pos)
             owner.known.image = owner.known.image or _image(scene, pos, owner)
@@ -41,12 +50,36 @@ def find_clients(scene: Scene, containers: list[Container]) -> None:
                     container.clients.append(run.client)
 
 
-def _owner(scene: Scene, pos: int, containers: list[Container]) -> Container | None:
+class _Names:
+    """Containers by what a command line may call them."""
+
+    def __init__(self, containers: list[Container]) -> None:
+        self._containers = containers
+        self._by_word: dict[str, list[int]] = {}
+        for number, container in enumerate(containers):
+            for word in {container.name, container.id} - {None}:
+                self._by_word.setdefault(str(word), []).append(number)
+        self._ids = sorted((container.id, number) for number, container in enumerate(containers))
+
+    def candidates(self, program: Program) -> list[Container]:
+        """Those that a command line may name, in order; no other can be."""
+        found: set[int] = set()
+        for word in (program.name,) if program.name is not None else program.targets:
+            found.update(self._by_word.get(word, ()))
+            if len(word) >= _PREFIX:
+                at = bisect.bisect_left(self._ids, (word, -1))
+                while at < len(self._ids) and self._ids[at][0].startswith(word):
+                    found.add(self._ids[at][1])
+                    at += 1
+        return [self._containers[number] for number in sorted(found)]
+
+
+def _owner(scene: Scene, pos: int, names: _Names) -> Container | None:
     """The container that a command names. Names are used again: of several the one that had
     begun last when the command ended."""
     begun, ended = scene.exec_ns(pos) or 0, int(scene.exit_ns[pos])
     found = []
-    for container in containers:
+    for container in names.candidates(scene.program(pos)):
         if not names_container(scene, pos, container):
             continue
         first = container.first_ns
@@ -72,7 +105,7 @@ def names_container(scene: Scene, pos: int, container: Container) -> bool:
         return True
     # docker takes the beginning of an id.
     return program.role in ("docker-client", "podman") and any(
-        len(target) >= 3 and container.id.startswith(target) for target in program.targets
+        len(target) >= _PREFIX and container.id.startswith(target) for target in program.targets
     )
 
 
@@ -113,8 +146,15 @@ def _match_nameless(scene: Scene, containers: list[Container], nameless: list[in
         for run in container.runs
         if container.runtime == "docker" and run.client is None and run.anchor_ns is not None
     ]
-    choices = {id(run): [p for p in nameless if _started(scene, p, run)] for run in open_runs}
+    people = np.array(nameless, np.int64)
+    begun = np.array([scene.exec_ns(pos) or -1 for pos in nameless], np.int64)
+    ended = scene.exit_ns[people]
+    choices = []
     for run in open_runs:
-        mine = choices[id(run)]
-        if len(mine) == 1 and sum(mine[0] in other for other in choices.values()) == 1:
+        # Those that cannot have been there are not looked at one by one.
+        there = (begun <= (run.anchor_ns or 0)) & ((ended < 0) | (ended >= (run.anchor_ns or 0)))
+        choices.append([pos for pos in people[there].tolist() if _started(scene, pos, run)])
+    chosen = Counter(pos for mine in choices for pos in mine)
+    for run, mine in zip(open_runs, choices, strict=True):
+        if len(mine) == 1 and chosen[mine[0]] == 1:
             run.client = mine[0]

@@ -300,11 +300,15 @@ def find_others(scene: Scene, told: Iterable[int], kept: Bools) -> list[Others]:
     left[np.fromiter(told, np.int64)] = False
     found = np.flatnonzero(left)
     inside = scene.membership.inside[found]
+    found = found[np.argsort(inside, kind="stable")]
+    numbers, first = np.unique(scene.membership.inside[found], return_index=True)
+    codes, names = pd.factorize(scene.comm[found])
     result = []
-    for number in np.unique(inside).tolist():
-        people = found[inside == number]
-        names = pd.Series(scene.comm[people], dtype=object).value_counts(sort=True)
-        counted = [(str(name), int(count)) for name, count in names.items()]
+    for number, people, own in zip(
+        numbers.tolist(), np.split(found, first)[1:], np.split(codes, first)[1:], strict=True
+    ):
+        known, counts = np.unique(own, return_counts=True)
+        counted = list(zip((str(n) for n in names[known]), counts.tolist(), strict=True))
         counted.sort(key=lambda pair: (-pair[1], pair[0]))
         container = scene.membership.ids[number] if number >= 0 else None
         result.append(Others(container, people.astype(np.int64), counted))

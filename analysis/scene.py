@@ -5,6 +5,7 @@ A process is a position here: its row in the processes frame.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -128,6 +129,12 @@ class Scene:
     def intervals_of(self, pos: int) -> list[int]:
         """Rows of the parents frame of a process, in order."""
         return list(range(*self._intervals[pos : pos + 2].tolist())) if pos >= 0 else []
+
+    def adopted(self, children: Iterable[int]) -> list[int]:
+        """Those of some processes that were reparented: few, mostly."""
+        found = np.fromiter(children, np.int64)
+        adopted: list[int] = found[self._by_child.has[found]].tolist()
+        return adopted
 
     def adoptions_of(self, child: int) -> list[Adoption]:
         """Reparents of a process, in order."""
@@ -378,10 +385,10 @@ class _Groups:
         self._order: Ints = np.lexsort((times, owner)).astype(np.int64)
         self._bounds = np.searchsorted(owner[self._order], np.arange(count + 1))
         # Most processes have none; asking for one's must cost nothing.
-        self._has = np.diff(self._bounds) > 0
+        self.has = np.diff(self._bounds) > 0
 
     def rows(self, pos: int) -> list[int]:
-        if pos < 0 or not self._has[pos]:
+        if pos < 0 or not self.has[pos]:
             return []
         found: list[int] = self._order[self._bounds[pos] : self._bounds[pos + 1]].tolist()
         return found

@@ -7,7 +7,7 @@ and `parents`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -155,9 +155,8 @@ def from_chunks(
     sockets = Sockets()
     facts: list[dict[str, Any]] = []
     totals: list[tuple[int, list[Any]]] = []
-    for kind, content, pieces in ahead(map(_prepared, chunks)):
-        if pieces is not None:
-            events.add(pieces)
+    for kind, content in ahead(events.take(chunks)):
+        if kind == b"EVTS":
             if on_progress is not None:
                 on_progress(reader.share)
         elif kind == b"DETL":
@@ -203,18 +202,33 @@ class _Events:
 
     def __init__(self) -> None:
         self.count = 0
-        self._pieces: dict[abi.Type, list[Array]] = {}
+        self._found: dict[abi.Type, _Growing] = {}
 
-    def add(self, pieces: _Pieces) -> None:
-        self.count += pieces.count
-        for event_type, rows in pieces.rows.items():
-            self._pieces.setdefault(event_type, []).append(rows)
+    def take(self, chunks: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        """The chunks; of those with events, which are taken here, the content is left out."""
+        for kind, content in chunks:
+            if kind == b"EVTS":
+                self._add(content)
+            yield kind, b"" if kind == b"EVTS" else content
+
+    def _add(self, content: bytes) -> None:
+        usable = len(content) - len(content) % RECORD
+        kinds = np.frombuffer(content, np.uint8, usable)[TYPE_OFFSET::RECORD]
+        self.count += len(kinds)
+        present = np.bincount(kinds, minlength=256)
+        for event_type, dtype in DTYPES.items():
+            if present[event_type]:
+                plain = np.dtype(f"V{dtype.itemsize}")
+                if event_type not in self._found:
+                    self._found[event_type] = _Growing(plain)
+                rows = np.ndarray(len(kinds), plain, content, RING_HEADER, (RECORD,))
+                self._found[event_type].add(rows[kinds == event_type])
 
     def arrays(self) -> dict[abi.Type, Array]:
-        """Sorted arrays; the pieces of each type are given back before the next is built."""
+        """Sorted arrays."""
         result = {}
-        for event_type in sorted(self._pieces):
-            rows = np.concatenate(self._pieces.pop(event_type)).view(DTYPES[event_type])
+        for event_type in sorted(self._found):
+            rows = self._found.pop(event_type).rows().view(DTYPES[event_type])
             # Nothing is known of a subject that is not known.
             rows = rows if rows["tgid"].all() else rows[rows["tgid"] != 0]
             # The order in the file must not matter.
@@ -223,30 +237,25 @@ class _Events:
         return result
 
 
-@dataclass(frozen=True, slots=True)
-class _Pieces:
-    """Records of an EVTS chunk by type, and how many there are, of unknown types too."""
+class _Growing:
+    """An array that grows. Of a large one the kernel moves the pages, so that nothing is copied,
+    while pieces that are joined in the end would leave holes."""
 
-    rows: dict[abi.Type, Array]
-    count: int
+    def __init__(self, dtype: np.dtype[np.void]) -> None:
+        self._rows = np.empty(1 << 10, dtype)
+        self._used = 0
 
+    def add(self, rows: Array) -> None:
+        used = self._used + len(rows)
+        if used > len(self._rows):
+            self._rows.resize(used + max(used // 8, 1 << 10), refcheck=False)
+        self._rows[self._used : used] = rows
+        self._used = used
 
-def _prepared(chunk: tuple[bytes, bytes]) -> tuple[bytes, bytes, _Pieces | None]:
-    """A chunk, and if it has events those."""
-    kind, content = chunk
-    return (kind, b"", _split(content)) if kind == b"EVTS" else (kind, content, None)
-
-
-def _split(content: bytes) -> _Pieces:
-    usable = len(content) - len(content) % RECORD
-    kinds = np.frombuffer(content, np.uint8, usable)[TYPE_OFFSET::RECORD]
-    present = np.bincount(kinds, minlength=256)
-    pieces = {}
-    for event_type, dtype in DTYPES.items():
-        if present[event_type]:
-            rows = np.ndarray(len(kinds), f"V{dtype.itemsize}", content, RING_HEADER, (RECORD,))
-            pieces[event_type] = rows[kinds == event_type]
-    return _Pieces(pieces, len(kinds))
+    def rows(self) -> Array:
+        """All of them. Nothing can be added any more."""
+        self._rows.resize(self._used, refcheck=False)
+        return self._rows
 
 
 def _damage(reader: Any, events: int) -> str | None:

@@ -285,7 +285,7 @@ class _Story:
         groups: dict[tuple[int, int], list[Adoption]] = defaultdict(list)
         children = set(scene.membership.members(self.container.id)) | set(self._parts)
         told = {id_ for entry in self.entries for id_ in _adopted(entry)}
-        for child in sorted(children):
+        for child in scene.adopted(sorted(children)):
             for adoption in scene.adoptions_of(child):
                 # From one thread of a process to another: the parent is the same process.
                 if adoption.reason != "thread" and (adoption.ts_ns, child) not in told:

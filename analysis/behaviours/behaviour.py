@@ -178,11 +178,12 @@ class Behaviour:
     @property
     def certainty(self) -> str | None:
         """Of the verdict: as sure as the surest occurrence that gives it. None: no verdict."""
-        mine = [o.certainty for o in self.occurrences if o.verdict == self.verdict]
-        if self.verdict == NOT_OBSERVED or not mine:
+        verdict = self.verdict
+        mine = [o.certainty for o in self.occurrences if o.verdict == verdict]
+        if verdict == NOT_OBSERVED or not mine:
             return None
         # One that contradicts is enough; that all hold is as sure as the least sure.
-        return best(mine) if self.verdict == CONTRADICTED else worst(mine)
+        return best(mine) if verdict == CONTRADICTED else worst(mine)
 
 
 def best(certainties: list[str]) -> str:

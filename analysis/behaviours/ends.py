@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from analysis.behaviours.behaviour import (
     CONTRADICTED,
     HOLDS,
@@ -221,15 +223,16 @@ def reapings(view: View) -> Iterator[Occurrence]:
 def _left_behind(view: View, life: Life, init: int, ended: int) -> list[int]:
     """Those in the container that lived when process 1 ended, and were of its life."""
     scene = view.scene
-    born = int(scene.start_ns[init])
+    members = np.array(scene.membership.members(life.container.id), np.int64)
+    # Of thousands few lived then: only those are looked at one by one.
+    began, over = scene.start_ns[members], scene.exit_ns[members]
+    there = (began >= scene.start_ns[init]) & (began <= ended) & ((over < 0) | (over >= ended))
     return [
         pos
-        for pos in scene.membership.members(life.container.id)
+        for pos in members[there].tolist()
         if pos != init
         and scene.roles[pos] in ("container-process", "init")
-        and scene.start_ns[pos] >= born
         and scene.alive_at(pos, ended)
-        and int(scene.start_ns[pos]) <= ended
     ]
 
 
