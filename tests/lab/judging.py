@@ -31,7 +31,8 @@ def invented_takeovers(log: Json, report: Json) -> list[str]:
         known = windows.get((child["tgid"], child["start_ns"] // TICK_NS * TICK_NS))
         if known is None or move["reason"] == "thread" or move["certainty"] != "confirmed":
             continue
-        since, until = move["ts_ns"], move["until_ns"]
+        since = move["ts_ns"]
+        until = since if move["until_ns"] is None else move["until_ns"]
         if not any(since <= before and until >= after for after, before in known):
             result.append(f"{child['comm']} ({child['tgid']}) at {since}: {move['to']}")
     return result

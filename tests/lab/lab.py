@@ -82,6 +82,12 @@ class Lab(Machine):
                 f"{setup.suite} has no shim v1, which topology {setup.topology} is about; "
                 "take topology A or B, or an older suite"
             )
+        if topology.cgroup_v1 and not _has_cgroup_v1():
+            raise LabError(
+                f"topology {setup.topology} needs cgroup v1 hierarchies (its shim v1 does), and "
+                "this host has none below /sys/fs/cgroup; take topology A or B, or mount them "
+                "(kernel option systemd.unified_cgroup_hierarchy=0)"
+            )
         collect_garbage()
         with hold_root(setup.suite) as (root, root_lock), _claim(name) as (state, lock):
             (state / "memory").mkdir()
@@ -255,6 +261,11 @@ def _is_held(state: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+def _has_cgroup_v1() -> bool:
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return any(kind == "cgroup" and "/memory" in where for _, where, kind, *_ in mounts)
 
 
 def _cgroups_of(state: Path) -> list[Path]:

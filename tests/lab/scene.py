@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.kernel.recording import DEADLINE_S
 from tests.lab.lab import IMAGE, IMAGE_ROOT, Lab
 from tests.lab.topologies import SHIM_V1, TOPOLOGIES
 from tests.witness import Step, Watched, Witness, parent_of, read_stat, start_of, wait_for_state
 
 FOREVER = ("sleep", "100000")  # a workload that never ends by itself, and as process 1 ignores TERM
-SECONDS = 60.0  # the longest that anything takes here
 _LIVE = "RSDTtI"
 
 
@@ -175,13 +175,13 @@ class Scene:
     def wait_gone(self, *processes: Watched) -> None:
         """Until they have ended and were reaped."""
         for process in processes:
-            wait_for_state(process.tgid, "", SECONDS)
+            wait_for_state(process.tgid, "", DEADLINE_S)
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
         """Until something is so."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + DEADLINE_S
         while not condition():
-            assert time.monotonic() < deadline, f"{what} did not come in {SECONDS:.0f} s"
+            assert time.monotonic() < deadline, f"{what} did not come in {DEADLINE_S:.0f} s"
             time.sleep(0.02)
 
     def wait_for_docker(self) -> None:

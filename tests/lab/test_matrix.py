@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,16 +63,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         plan = planned(metafunc.config.getoption("whole_lab"))
         ids = [recorded_name(setup, SCENARIOS[name]) for setup, name in plan]
         metafunc.parametrize("told", plan, ids=ids, indirect=True)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def roots(request: pytest.FixtureRequest, checkout: Path) -> None:
-    """Builds the roots that are missing, side by side."""
-    plan = planned(request.config.getoption("whole_lab"))
-    suites = dict.fromkeys(setup.suite for setup, _ in plan)
-    command = [sys.executable, "-m", "tests.lab", "build"]
-    builds = [subprocess.Popen([*command, suite], cwd=checkout) for suite in suites]
-    assert [build.wait() for build in builds] == [0] * len(builds)
 
 
 @pytest.fixture

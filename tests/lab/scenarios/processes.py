@@ -11,12 +11,13 @@ from tests.lab.scenarios.scenario import scenario
 from tests.lab.scene import Container, Scene
 from tests.witness import Watched, parent_of, read_stat
 
-# A shell whose child outlives it, writes down who its parent is then, and goes on.
-_ORPHAN = (
-    "(sleep 0.5; read -r _ _ _ parent _ </proc/self/stat; echo $parent >/tmp/parent;"
-    " exec sleep 54321) & sleep 0.3"
+# In the background: goes on when its parent, the shell, has ended.
+_ORPHANED = (
+    'until read -r _ _ _ parent _ </proc/self/stat; [ "$parent" != $$ ]; do sleep 0.05; done'
 )
-_SHORT = "sleep 0.4 & sleep 0.2"  # an orphan that soon ends
+# It writes down who its parent is then, and stays; or it ends.
+_STAYS = f"({_ORPHANED}; echo $parent >/tmp/parent; exec sleep 54321) & sleep 0.2"
+_ENDS = f"({_ORPHANED}) & sleep 0.2"
 
 
 @scenario("orphans-private")
@@ -37,7 +38,7 @@ def orphans_host(scene: Scene) -> None:
     web = scene.docker_run("web", options=("--pid", "host"))
     orphan = _make_orphan(scene, web)
     assert parent_of(orphan.tgid) == web.shim.tgid
-    scene.docker("exec", "web", "sh", "-c", _SHORT)
+    scene.docker("exec", "web", "sh", "-c", _ENDS)
     scene.linger(0.5)
     step = scene.kill(web.init)
     scene.wait_gone(web.init, orphan)
@@ -51,7 +52,7 @@ def orphans_init(scene: Scene) -> None:
     web = scene.docker_run("web", options=("--init",))
     orphan = _make_orphan(scene, web)
     assert parent_of(orphan.tgid) == web.init.tgid
-    scene.docker("exec", "web", "sh", "-c", _SHORT)
+    scene.docker("exec", "web", "sh", "-c", _ENDS)
     scene.linger(0.5)
     scene.docker("stop", "-t", "1", "web")
     step = scene.witness.steps[-1]
@@ -61,7 +62,7 @@ def orphans_init(scene: Scene) -> None:
 
 def _make_orphan(scene: Scene, web: Container) -> Watched:
     """A process of docker exec whose parent ends before it does."""
-    scene.docker("exec", "web", "sh", "-c", _ORPHAN)
+    scene.docker("exec", "web", "sh", "-c", _STAYS)
 
     def wrote() -> bool:
         return scene.lab.run("docker", "exec", "web", "cat", "/tmp/parent").returncode == 0
@@ -76,7 +77,7 @@ def _make_orphan(scene: Scene, web: Container) -> Watched:
 
 def _make_zombie(scene: Scene, web: Container) -> Watched:
     """A process that has ended, and that process 1 does not reap."""
-    scene.docker("exec", "web", "sh", "-c", _SHORT)
+    scene.docker("exec", "web", "sh", "-c", _ENDS)
     children = Path(f"/proc/{web.init.tgid}/task/{web.init.tgid}/children")
 
     def zombies() -> list[int]:

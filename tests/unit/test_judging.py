@@ -1,0 +1,60 @@
+"""What a witness's looks rule out, and what they cannot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.lab.judging import invented_takeovers
+
+TICK = 10_000_000
+WATCHED = {"tgid": 7, "start_ns": 3 * TICK}
+
+
+def look(at_ns: int, after_ns: int, ppid: int) -> dict[str, Any]:
+    """An answer of /proc that was another than the one before, at `after_ns`."""
+    value = {"state": "alive", "ppid": ppid, "after_ns": after_ns}
+    return {"source": "proc", "what": "web", "at_ns": at_ns, "value": value, **WATCHED}
+
+
+LOG = {
+    "observations": [
+        look(5_000, 0, 100),
+        look(9_000, 8_000, 200),
+        {"source": "proc", "what": "parent of web", "at_ns": 9_500, "value": 200, **WATCHED},
+    ]
+}
+
+
+def told(since: int, until: int | None, **changed: Any) -> list[str]:
+    child = {"tgid": 7, "start_ns": 3 * TICK + 123, "comm": "web"}
+    move = {"child": child, "to": {"tgid": 200}, "reason": "subreaper", "certainty": "confirmed"}
+    return invented_takeovers(
+        LOG, {"reparents": [{**move, "ts_ns": since, "until_ns": until} | changed]}
+    )
+
+
+@pytest.mark.parametrize(("since", "until"), [(8_500, 8_600), (7_000, 8_100), (8_900, 99_000)])
+def test_between_two_different_answers(since: int, until: int) -> None:
+    assert told(since, until) == []
+
+
+def test_before_anybody_looked() -> None:
+    assert told(1_000, 2_000) == []
+
+
+@pytest.mark.parametrize(("since", "until"), [(6_000, 7_000), (9_100, 9_200)])
+def test_between_two_equal_answers(since: int, until: int) -> None:
+    (said,) = told(since, until)
+    assert said.startswith(f"web (7) at {since}")
+
+
+def test_what_is_not_claimed_as_seen() -> None:
+    assert told(6_000, None, certainty="predicted") == []
+    assert told(6_000, 7_000, reason="thread") == []
+
+
+def test_others_are_not_known() -> None:
+    other = {"tgid": 7, "start_ns": 5 * TICK, "comm": "later"}
+    assert told(6_000, 7_000, child=other) == []
