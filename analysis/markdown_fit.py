@@ -48,6 +48,26 @@ class Part:
         return [*lines, ""]
 
 
+def parts_of(lines: Sequence[str], more: str) -> list[Part]:
+    """Parts of a document that is there already: each table is one, with what stands before it."""
+    parts: list[Part] = []
+    head: list[str] = []
+    rows: list[str] = []
+    in_table = False
+    for line in lines:
+        if in_table and line.startswith("|"):
+            rows.append(line)
+            continue
+        if in_table:
+            parts.append(Part(head, rows, "row", more))
+            head, rows, in_table = [], [], False
+            if not line:
+                continue  # a part ends with an empty line
+        head.append(line)
+        in_table = line.startswith("| ---")
+    return [*parts, Part(head, rows, "row", more)] if head else parts
+
+
 def fit(parts: Sequence[Part], limit: int = LIMIT) -> str:
     """The document, ended by a newline and at most ``limit`` characters long.
 

@@ -16,7 +16,7 @@ from analysis.behaviours.behaviour import (
 )
 from analysis.compare.gather import Skipped
 from analysis.compare.groups import Group, find_baseline, group
-from analysis.compare.latencies import FEW, LATENCIES, summarize
+from analysis.compare.latencies import FEW, LATENCIES, shown_values, summarize
 from analysis.compare.measure import Measured, Outcomes, judged
 from analysis.references import Json
 from analysis.why.story import DOUBT
@@ -234,6 +234,7 @@ def _latency(name: str, groups: Sequence[Group], base: Group) -> Json:
                 "ratio": _rounded(s.ratio),
                 "ratio_low": _rounded(s.low),
                 "ratio_high": _rounded(s.high),
+                "values_ns": shown_values(values),
             }
         )
     return {"id": name, "what": LATENCIES[name], "groups": cells}

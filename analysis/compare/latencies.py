@@ -23,6 +23,8 @@ from analysis.runs import Run
 FEW = 5
 # Of more values, so many quantiles stand for all: their ratios fit into memory.
 _MOST = 1000
+# And of what a document holds of a distribution.
+_SHOWN = 200
 _CONFIDENCE = 0.95
 _EXACT = 30  # values of either group up to which the test's distribution is counted out
 
@@ -120,6 +122,15 @@ def summarize(values: Sequence[int], baseline: Sequence[int] | None) -> Summary:
         return summary
     ratio, low, high = ratio_to(array, np.array(baseline, np.float64))
     return Summary(summary.n, summary.median_ns, p90, summary.max_ns, ratio, low, high)
+
+
+def shown_values(values: Sequence[int]) -> list[int]:
+    """Values of a latency in order, for a picture; of very many, quantiles that stand for all."""
+    if len(values) <= _SHOWN:
+        return sorted(values)
+    quantiles = np.quantile(np.array(values, np.float64), np.linspace(0, 1, _SHOWN))
+    found: list[int] = quantiles.round().astype(np.int64).tolist()
+    return found
 
 
 def ratio_to(values: Floats, baseline: Floats) -> tuple[float, float, float]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from analysis.compare import words
 from analysis.markdown import code, escape, table
+from analysis.markdown_fit import fit, parts_of
 from analysis.references import Json
 
 _MARKS = {"holds": "holds", "contradicted": "**contradicted**", "not-observed": "not judged"}
 
 
 def render_comparison_markdown(document: Json) -> str:
-    """Comparison as Markdown, ended by a newline."""
+    """Comparison as Markdown, ended by a newline, at most 65,536 characters."""
     lines = ["# Comparison of captures", "", f"{escape(words.head(document))}.", ""]
     for skipped in document["skipped"]:
         lines += [f"Not read: {escape(skipped['error'])}", ""]
     for part in (groups, matrix, changes, outcomes, latencies, places):
         lines += part(document)
-    return "\n".join(lines).rstrip() + "\n"
+    return fit(parts_of(lines, "`rtrace compare --format json`"))
 
 
 def groups(document: Json) -> list[str]:

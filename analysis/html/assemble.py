@@ -60,9 +60,14 @@ def chart_library() -> Markup:
     return _asset("vendor/echarts.min.js")
 
 
-def page_script() -> Markup:
-    """The page's own scripts, one behind the other."""
-    return Markup("\n").join(_asset(f"page/{name}.js") for name in SCRIPTS)
+def report_script() -> Markup:
+    """The report's own scripts, one behind the other."""
+    return Markup("\n").join(script(name) for name in SCRIPTS)
+
+
+def script(name: str) -> Markup:
+    """A script of the page."""
+    return _asset(f"page/{name}.js")
 
 
 def page_style() -> Markup:

@@ -29,7 +29,7 @@ def render_report_page(report: Json, whys: list[Json]) -> str:
         whys: answers of `build_why` to what `analysis.html.stories.choose_targets` named.
     """
     stories = [build_story(report, why) for why in whys]
-    scripts = [assemble.chart_library(), assemble.page_script()]
+    scripts = [assemble.chart_library(), assemble.report_script()]
     style = assemble.page_style()
     boot_ns = report["capture"]["started"]["boot_ns"]
     args = {p["id"]: p["args"] for p in report["processes"]}

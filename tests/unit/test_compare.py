@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from analysis.compare import words
 from analysis.compare.comparison import build_comparison
 from analysis.compare.gather import find_sources, measure_all
-from analysis.compare.latencies import FEW, LATENCIES, ratio_to, summarize
+from analysis.compare.latencies import FEW, LATENCIES, ratio_to, shown_values, summarize
 from analysis.compare.render_markdown import render_comparison_markdown
 from analysis.compare.render_text import render_comparison
 from analysis.compare.tables import render_comparison_csv
@@ -241,6 +241,14 @@ def test_a_death_for_another_cause_is_no_change(tmp_path: Path) -> None:
 
 
 # --- latencies ---------------------------------------------------------------------------------
+
+
+def test_of_very_many_values_quantiles_stand_for_all() -> None:
+    assert shown_values([3, 1, 2]) == [1, 2, 3]
+    many = shown_values(list(range(10_000, 0, -1)))
+    assert len(many) == 200
+    assert (many[0], many[-1]) == (1, 10_000)
+    assert many == sorted(many)
 
 
 def test_statistics_and_too_few() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from analysis.markdown_fit import LIMIT, Part, fit
+from analysis.markdown_fit import LIMIT, Part, fit, parts_of
 from analysis.model import open_capture
 from analysis.render_markdown import render_markdown
 from analysis.render_why_markdown import render_why_markdown
@@ -153,3 +153,14 @@ def test_small_parts_keep_all_their_rows() -> None:
     kept = text.count("x" * 99)
     assert 80 < kept < 100
     assert f"*{10_000 - kept:,} more rows: `all`*" in text
+
+
+def test_a_document_with_tables_stays_as_it_is_or_loses_rows_alone() -> None:
+    lines = ["# a", "", "| x |", "| --- |", "| 1 |", "| 2 |", "", "text", "", "| y |", "| ---: |"]
+    lines += ["| 3 |"] * 100 + ["", "- end"]
+    assert fit(parts_of(lines, "`all`")) == "\n".join(lines) + "\n"
+    cut = fit(parts_of(lines, "`all`"), 500)
+    assert "| 1 |\n| 2 |\n\ntext" in cut
+    assert "more rows: `all`*" in cut
+    assert cut.endswith("- end\n")
+    assert len(cut) <= 500

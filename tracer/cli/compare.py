@@ -7,8 +7,8 @@ import sys
 
 import click
 
-from tracer.cli.output import text_shape, write_output
-from tracer.errors import RtraceError, UsageError
+from tracer.cli.output import check_table, text_shape, write_output
+from tracer.errors import RtraceError
 
 _TABLES = ("behaviours", "latencies", "places", "adoptions", "groups", "captures")
 _CHANGED = 3
@@ -19,7 +19,7 @@ _CHANGED = 3
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["text", "json", "markdown", "csv"]),
+    type=click.Choice(["text", "json", "html", "markdown", "csv"]),
     default="text",
     show_default=True,
 )
@@ -64,8 +64,7 @@ def compare(
     from analysis.compare.comparison import build_comparison
     from analysis.compare.gather import find_sources, measure_all
 
-    if table is not None and format_ != "csv":
-        raise UsageError("cannot use --table", "only CSV has tables to choose from", "--format csv")
+    check_table(table, format_)
     progress = sys.stderr.isatty()
 
     def show(done: int, total: int) -> None:
@@ -94,6 +93,10 @@ def _render(
         from analysis.compare.tables import render_comparison_csv
 
         return render_comparison_csv(document, table or _TABLES[0])
+    if format_ == "html":
+        from analysis.html.compare_page import render_comparison_page
+
+        return render_comparison_page(document)
     if format_ == "markdown":
         from analysis.compare.render_markdown import render_comparison_markdown
 
