@@ -24,8 +24,10 @@ class Records:
 
         Args:
             event: name of a `tracer.abi.Type`; "TASK": a line of a snapshot. Of an EXEC its detail
-                is enough.
+                is enough. "SOCK": a look at sockets, begun at ``ts_ns``, in which it has one.
         """
+        if event == "SOCK":
+            return self._table.sockets.shows(ts_ns, tgid, start_ns)
         rows: Any = self._table.tasks if event == "TASK" else self._table.of(Type[event])
         found = self._find(event, rows, ts_ns, tgid, start_ns)
         if not found and event == "EXEC":

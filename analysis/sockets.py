@@ -73,6 +73,14 @@ class Sockets:
         self.snapshots.append(found)
         self._rows.append(rows)
 
+    def shows(self, ts_ns: int, tgid: int, start_ns: int) -> bool:
+        """The snapshot begun at that time has a socket of the process."""
+        return any(
+            bool(np.any((rows["tgid"] == tgid) & (rows["start_ns"] == start_ns)))
+            for look, rows in zip(self.snapshots, self._rows, strict=True)
+            if look.ts_ns == ts_ns
+        )
+
     def df_sockets(self) -> pd.DataFrame:
         """All records, in the order of the capture.
 
