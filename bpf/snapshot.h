@@ -117,10 +117,10 @@ static __always_inline struct task_struct *find_process(u64 namespace, u64 id, u
 	}
 	*next = id + 1;
 	link = READ((struct hlist_head *)(entry + OFFSET(struct pid, tasks) +
-					  PIDTYPE_TGID * sizeof(struct hlist_head)),
+					  PIDTYPE_TGID * SIZE_OF(struct hlist_head)),
 		    first);
 	task = (void *)link - OFFSET(struct task_struct, pid_links) -
-	       PIDTYPE_TGID * sizeof(struct hlist_node);
+	       PIDTYPE_TGID * SIZE_OF(struct hlist_node);
 	return link && READ(task, tgid) == id ? task : NULL;
 }
 

@@ -93,12 +93,12 @@ static __always_inline void read_credentials(struct rtrace_socket *record, struc
 	probe_upid(pid, 0, &upid);
 	record->cred_tgid = upid.nr;
 	link = READ((struct hlist_head *)((void *)pid + OFFSET(struct pid, tasks) +
-					  PIDTYPE_TGID * sizeof(struct hlist_head)),
+					  PIDTYPE_TGID * SIZE_OF(struct hlist_head)),
 		    first);
 	if (!link) /* it has exited */
 		return;
 	task = (void *)link - OFFSET(struct task_struct, pid_links) -
-	       PIDTYPE_TGID * sizeof(struct hlist_node);
+	       PIDTYPE_TGID * SIZE_OF(struct hlist_node);
 	record->cred_start_ns = READ(task, start_boottime);
 }
 

@@ -16,6 +16,7 @@ import pytest
 
 from tests.kernel.recording import RTRACE, Ended, assert_failed, run_rtrace
 from tests.streams import Stream
+from tests.talks import Talks
 from tracer.capture_reader import CaptureReader
 from tracer.cli import main
 
@@ -273,6 +274,21 @@ def test_dump_shows_where_segments_begin(segments: Path, run_here: Callable[...,
     facts = [line.split()[3:] for line in lines if " fact " in line]
     assert [fact[0] for fact in facts] == ["clock", "trigger"]
     assert lines[-1].startswith("damaged   000003.rtrace: cut at byte ")
+
+
+def test_dump_of_sockets(tmp_path: Path, run_here: Callable[..., Ended]) -> None:
+    """A name is anybody's bytes."""
+    stream = Stream()
+    talks = Talks(stream)
+    client, server = stream.process("sh"), stream.process("dockerd")
+    talks.connect(client, server, b"/run/\x1b[2J\xff\n.sock")
+    talks.look("end", cut=True)
+    ended = run_here("dump", stream.write(tmp_path / "x.rtrace"))
+    assert ended.status == 0
+    lines = [line for line in ended.stdout.splitlines() if "socket" in line[:40]]
+    assert lines[0].endswith(", 2, and more that were not kept")
+    assert len(lines) == 3
+    assert "\x1b" not in ended.stdout
 
 
 def test_why(path: Path, run_here: Callable[..., Ended]) -> None:

@@ -81,7 +81,8 @@ def test_names_and_peers(tmp_path: Path, engine: str, build: Callable[[str], Pat
             assert [s.fd for s in (server, client, accepted)] == fds
             assert SocketFlag.PEER_NAME in client.flags
             assert SocketFlag.PEER_NAME not in accepted.flags
-            assert {s.cred_tgid for s in (server, client, accepted)} == {ME}
+            for end in (server, client, accepted):
+                assert (end.cred_tgid, end.cred_start_ns) == (ME, end.start_ns)
             assert (SocketFlag.PATH in client.flags) == (name[0] != 0)
             assert (SocketFlag.DELETED in server.flags) == (name == names[0])
         assert not [s for s in sockets if s.name.endswith(b"dgram")]

@@ -23,6 +23,7 @@ class Sock:
     inode: int
     peer_inode: int
     cred_tgid: int
+    cred_start_ns: int
     netns: int
     pending: int
     state: int
@@ -51,6 +52,7 @@ def _decode(content: bytes, at: int) -> Sock:
         record.inode,
         record.peer_inode,
         record.cred_tgid,
+        record.cred_start_ns,
         record.netns,
         record.pending,
         record.state,

@@ -17,6 +17,9 @@ from tracer.capture_format import (
     PHASES,
     PROCESSES,
     RING_HEADER_SIZE,
+    SOCKET_HEAD,
+    SOCKET_REASONS,
+    SOCKETS,
     TASK_PHASE,
     TASKS,
     load_json,
@@ -65,6 +68,13 @@ def _lines(chunk_type: bytes, content: bytes) -> Iterator[str]:
                 f"ns_tgid={task.ns_tgid} level={task.level} flags={task.flags} "
                 f"exit_state={task.exit_state}"
             )
+    elif chunk_type == SOCKETS:
+        begun_ns, reason, cut = SOCKET_HEAD.unpack_from(content)
+        count = (len(content) - SOCKET_HEAD.size) // abi.SOCKET_SIZE
+        more = ", and more that were not kept" if cut else ""
+        yield f"sockets   {SOCKET_REASONS[reason]}, begun at {_seconds(begun_ns)}, {count}{more}"
+        for offset in range(SOCKET_HEAD.size, len(content), abi.SOCKET_SIZE):
+            yield _socket_line(content, offset)
     elif chunk_type == PROCESSES:
         chunk = load_json(chunk_type, content)
         for process in chunk["processes"]:
@@ -76,6 +86,19 @@ def _lines(chunk_type: bytes, content: bytes) -> Iterator[str]:
     else:
         name = printable(chunk_type).lower()
         yield f"{name:9} {printable(content)}"
+
+
+def _socket_line(content: bytes, offset: int) -> str:
+    socket = abi.Socket.from_buffer_copy(content, offset)
+    at = offset + abi.Socket.name.offset
+    name = content[at : at + min(socket.name_len, abi.SOCKET_NAME_MAX)]
+    return (
+        f"{_seconds(socket.ts_ns)}   - {'socket':9} "
+        f"{process_text(socket.tgid, socket.start_ns)} {printable(socket.comm)} fd={socket.fd} "
+        f"inode={socket.inode} peer={socket.peer_inode} state={socket.state} "
+        f"flags={socket.flags} pending={socket.pending} netns={socket.netns} "
+        f"noted={process_text(socket.cred_tgid, socket.cred_start_ns)} name={printable(name)}"
+    )
 
 
 def _seconds(ts_ns: int) -> str:
