@@ -6,6 +6,7 @@ docs/report-json.md describes them.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from analysis.clocks import Clocks
@@ -67,6 +68,7 @@ class References:
             "signal_name": None if end.signal is None else name_of(end.signal),
             "core": end.core,
             "oom": end.oom,
+            "memory": None if end.memory is None else asdict(end.memory),
             "cause": self.cause(end),
             "text": self.scene.end_text(end),
         }

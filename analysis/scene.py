@@ -17,6 +17,7 @@ import pandas as pd
 from analysis.columns import Columns, int64
 from analysis.identity import Codes, Identities, identify
 from analysis.membership import Membership, find_membership
+from analysis.memory import OutOfMemory, find_out_of_memory
 from analysis.programs import Programs, find_programs
 from analysis.records import Records
 from analysis.roles import find_roles, role_at
@@ -42,7 +43,7 @@ class End:
         gone_ns: by when it had ended, where the end itself was not seen; None: not known.
         status: of exit(); None if killed. signal: that killed it; None if it exited.
         by: the fatal signal, None if it was not recorded.
-        oom: the kernel had chosen it as an OOM victim.
+        oom: the kernel had chosen it as an OOM victim. memory: why, if its log was read.
     """
 
     how: str
@@ -52,6 +53,7 @@ class End:
     core: bool = False
     by: Signal | None = None
     oom: bool = False
+    memory: OutOfMemory | None = None
     gone_ns: int | None = None
 
 
@@ -278,6 +280,11 @@ class Scene:
                 found.setdefault(pos, ts_ns)
         return found
 
+    @cached_property
+    def out_of_memory(self) -> dict[int, OutOfMemory]:
+        """Which limit was hit for the OOM victims of whom the kernel's log was read."""
+        return find_out_of_memory(self.table, self.tgid, self.oom_ns)
+
     def holder_of(self, tgid: int, ts_ns: int) -> int:
         """Process that had a number at a time; -1 if none is known."""
         held = np.flatnonzero((self.tgid == tgid) & (self.start_ns <= ts_ns))
@@ -304,7 +311,9 @@ class Scene:
             return End("exited", ts_ns, status=code >> 8 & 0xFF)
         by = self.signals.fatal(pos, number, ts_ns if ts_ns is not None else 2**63 - 1)
         oom = number == SIGKILL and pos in self.oom_ns
-        return End("killed", ts_ns, signal=number, core=bool(code & 0x80), by=by, oom=oom)
+        memory = self.out_of_memory.get(pos) if oom else None
+        core = bool(code & 0x80)
+        return End("killed", ts_ns, signal=number, core=core, by=by, oom=oom, memory=memory)
 
     def end_text(self, end: End) -> str:
         """How it ended in words: "exited 0", "was killed by SIGKILL (9), sent by sh (812)"."""
@@ -322,6 +331,8 @@ class Scene:
     def cause_text(self, end: End) -> str:
         """Where the signal that killed a process came from."""
         by = end.by
+        if end.oom and end.memory is not None:
+            return f"chosen by the kernel (OOM), as {end.memory.text()}"
         if end.oom:
             return "chosen by the kernel when memory ran out (OOM)"
         if by is None:

@@ -25,6 +25,7 @@ from tracer.engine import Engine, Settings
 from tracer.engines import open_engine
 from tracer.errors import CaptureError, HostError, RtraceError
 from tracer.fact_finder import FactFinder
+from tracer.kernel_log import KernelLog
 from tracer.memory import stay_lean
 from tracer.notify import Notifier
 from tracer.options import Options, bpf_config, make_header
@@ -89,6 +90,8 @@ class Recorder:
         self._options, self._engine, self._writer = options, engine, writer
         self._clocks = ClockWatch(self._write_fact)
         self._facts = FactFinder(self._write_fact, view)
+        unfiltered = options.record_filter.kind is abi.Filter.NONE
+        self._kernel_log = KernelLog(self._write_fact, with_groups=unfiltered)
         self._triggers = TriggerWatch(options.triggers) if options.triggers else None
         self._daemons = DaemonWatch()
         self._sockets = SocketSnapshots(engine, writer, options.record_filter.kind)
@@ -148,6 +151,7 @@ class Recorder:
             self._saver.close()
             self._status.clear()
             self._collector.close()
+            self._kernel_log.close()
             self._notifier.close()
         if failure is None and not os.path.lexists(path):
             failure = CaptureError(
@@ -178,6 +182,7 @@ class Recorder:
             self._saver.poll()
             self._tell_manager()
             self._clocks.look()
+            self._kernel_log.look()
             self._show_status()
             if stop.saves > saves:
                 saves = stop.saves
@@ -205,6 +210,7 @@ class Recorder:
             self._collector.drain()
             self._snapshots.follow()
             self._saver.poll(at_once=True)
+            self._kernel_log.look()
             time.sleep(_LAST_REAPS_S / 10)
         deadline = time.monotonic() + _FACTS_TIMEOUT_S
         self._sockets.finish(_FACTS_TIMEOUT_S)

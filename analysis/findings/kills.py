@@ -162,8 +162,11 @@ def out_of_memory(case: Case) -> Iterator[Finding]:
         first = victims[0]
         chosen = scene.oom_ns[first]
         place = f" in {name_container(container)}" if container is not None else ""
-        text = f"the kernel chose {case.names(victims)}{place} when memory ran out (OOM)"
-        follow = "the kernel's log (`dmesg`) says which limit it was, and what used the memory"
+        known = scene.out_of_memory.get(first)
+        why = "when memory ran out" if known is None else f"as {known.text()}"
+        text = f"the kernel chose {case.names(victims)}{place} {why} (OOM)"
+        limit = "" if known is not None else "which limit it was, and "
+        follow = f"the kernel's log (`dmesg`) says {limit}what used the memory"
         if container is not None:
             inits = [r.init for r in container.runs if r.init is not None]
             told = [init for init in inits if init in victims]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from analysis.memory import short
 from analysis.scene import End
 from analysis.signals import Signal
 from analysis.steps import Evidence
 from analysis.why import daemons, requests, runtime, services
 from analysis.why.lineage import command_of, origin_text
 from analysis.why.story import CONFIRMED, INFERRED, UNKNOWN, Story, signal_text
-from tracer.text import printable
 
 _TERMINAL = {1: "a hang-up of", 2: "Ctrl-C on", 3: "Ctrl-\\ on"}
 _FAULTS = {4: "an illegal instruction", 5: "a trap", 7: "a bus error", 8: "an arithmetic fault"}
@@ -109,25 +109,25 @@ def _oom(story: Story, pos: int, end: End) -> None:
     scene = story.scene
     ts_ns = scene.oom_ns[pos]
     group = scene.processes["cgroup"].iat[pos] or scene.processes["cgroup_v1"].iat[pos]
-    where = f"; it was in cgroup {_short_path(str(group))}" if group and group != "/" else ""
-    text = f"memory ran out, and the kernel chose {story.name(pos)} as the victim (OOM){where}"
+    known = end.memory
+    where = f"; it was in cgroup {short(str(group))}" if group and group != "/" else ""
+    if known is not None and known.cgroup in (group, scene.processes["cgroup_v1"].iat[pos]):
+        where = ""
+    why = "memory ran out" if known is None else known.text()
+    text = f"{why}, and the kernel chose {story.name(pos)} as the victim (OOM){where}"
     story.add(ts_ns, "oom", text, [pos], [Evidence("OOM", ts_ns, pos)], rank=0)
     clause = f"{story.name(pos)} was killed by the kernel's OOM killer"
-    story.because(f"{clause}, as memory had run out{where}")
-    story.lacks(
-        "Whether the limit of its memory cgroup was hit or the whole host ran out of memory is "
-        "not recorded: `dmesg` says which, and with what limit."
-    )
+    story.because(f"{clause}, as {'memory had run out' if known is None else why}{where}")
+    if known is None:
+        story.lacks(
+            "Whether the limit of its memory cgroup was hit or the whole host ran out of memory is "
+            "not recorded: `dmesg` says which, and with what limit."
+        )
     if end.by is not None and end.by.sender not in (pos, -1):
         story.blame(end.by.sender, ts_ns)
         asked = f"{scene.label(end.by.sender)} was asking for memory when it ran out"
         evidence = [Evidence("SIGNAL", end.by.ts_ns, pos)]
         story.add(end.by.ts_ns, "oom", asked, [end.by.sender], evidence, INFERRED, rank=1)
-
-
-def _short_path(path: str) -> str:
-    parts = [part[:16] + "..." if len(part) > 40 else part for part in path.split("/")]
-    return printable("/".join(parts))
 
 
 def _parent_death(story: Story, pos: int, signal: Signal, clause: str, certainty: str) -> None:

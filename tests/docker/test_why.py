@@ -21,7 +21,8 @@ from analysis.model import Capture, open_capture
 from analysis.why.answer import build_why
 from demo.privatedocker import PrivateDocker
 from demo.process import Process
-from tests.kernel.recording import Recorder, boot_ns, run_rtrace
+from tests.kernel.recording import Recorder, boot_ns, run_rtrace, wait_for
+from tests.witness import children_of, parent_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.kernel]
 
@@ -50,13 +51,17 @@ class Witness:
         self.docker = docker
         self.deeds: dict[str, Deed] = {}
 
-    def run(self, name: str, *command: str, options: tuple[str, ...] = ()) -> Deed:
+    def run(
+        self, name: str, *command: str, options: tuple[str, ...] = (), children: int = 0
+    ) -> Deed:
+        """Start a container, up to when its process 1 has so many children."""
         docker = self.docker
         docker.docker(
             "run", "-d", "--network", "none", "--name", name, *options, docker.image, *command
         )
         deed = self.deeds[name] = Deed(init=int(self.inspect(name)["Pid"]))
-        deed.shim = int(Path(f"/proc/{deed.init}/stat").read_text().rpartition(")")[2].split()[1])
+        deed.shim = parent_of(deed.init)
+        wait_for(lambda: len(children_of(deed.init)) == children, f"children in {name}")
         return deed
 
     def inspect(self, name: str) -> dict[str, Any]:
@@ -112,18 +117,19 @@ def do_everything(witness: Witness) -> None:
     docker = witness.docker
     witness.run("why-kill", *DEAF)
     witness.act("why-kill", lambda _: witness.client("kill", "why-kill"))
-    witness.run("why-stop", *POLITE)
+    witness.run("why-stop", *POLITE, children=1)
     witness.act("why-stop", lambda _: witness.client("stop", "why-stop"))
     witness.run("why-restart", *DEAF)
     witness.act("why-restart", lambda _: witness.client("restart", "-t", "0", "why-restart"))
     docker.docker("rm", "-f", "why-restart")
-    witness.run("why-victim", "sh", "-c", "sleep 61 & sleep 60; true")
+    witness.run("why-victim", "sh", "-c", "sleep 61 & sleep 60; true", children=2)
     witness.act("why-victim", lambda deed: witness.script(f"kill -9 {deed.init}"))
-    witness.run("why-exec", *POLITE)
+    witness.run("why-exec", *POLITE, children=1)
     witness.act("why-exec", lambda _: witness.client("exec", "why-exec", "sh", "-c", "kill 1"))
     witness.run("why-ctr", *DEAF)
     witness.act("why-ctr", witness.ctr_kill)
-    witness.run("why-hosted", "sh", "-c", "sleep 61 & exec sleep 60", options=("--pid", "host"))
+    hosted = ("sh", "-c", "sleep 61 & exec sleep 60")
+    witness.run("why-hosted", *hosted, options=("--pid", "host"), children=1)
     witness.act("why-hosted", lambda deed: witness.script(f"kill -9 {deed.init}"))
     witness.run("why-recycled", *DEAF)
     witness.act("why-recycled", lambda deed: witness.script(f"kill -9 {deed.shim}"))
@@ -148,7 +154,7 @@ def do_everything(witness: Witness) -> None:
 def daemons(witness: Witness) -> None:
     """containerd and dockerd die and come back."""
     docker = witness.docker
-    witness.run("why-calm", *POLITE)
+    witness.run("why-calm", *POLITE, children=1)
     witness.run("why-waiting", *DEAF)
     containerd = docker.containerd
     witness.deeds["containerd"] = Deed(init=containerd.pid, since_ns=boot_ns())
@@ -176,7 +182,7 @@ def daemons(witness: Witness) -> None:
         return docker.dockerd.pid
 
     witness.act("why-calm", again)
-    witness.run("why-ended", *POLITE)
+    witness.run("why-ended", *POLITE, children=1)
 
     def end(deed: Deed) -> int:
         dead = docker.dockerd
@@ -368,7 +374,11 @@ def test_oom(tell: Tell) -> None:
 
     assert deed.state["ExitCode"] == 137
     assert told.why["target"]["end"]["oom"] is True
-    assert "was killed by the kernel's OOM killer" in told.answer
+    assert "was killed by the kernel's OOM killer, as the limit of memory cgroup " in told.answer
+    memory = told.why["target"]["end"]["memory"]
+    assert (memory["constraint"], memory["limit_bytes"]) == ("memcg", 16 << 20)
+    assert memory["cgroup"].endswith(told.why["target"]["container"]["id"])
+    assert 15 << 20 < memory["usage_bytes"] <= 16 << 20
 
 
 def test_a_child_that_was_oom_killed(tell: Tell) -> None:
@@ -378,7 +388,8 @@ def test_a_child_that_was_oom_killed(tell: Tell) -> None:
     assert deed.state["ExitCode"] == 137
     assert told.why["target"]["end"]["exit_status"] == 137
     assert "128 + 9 is how a shell reports that" in told.answer
-    assert "was killed by the kernel's OOM killer" in told.answer
+    assert "was killed by the kernel's OOM killer, as the limit of memory cgroup " in told.answer
+    assert "(16 MiB) was hit" in told.answer
 
 
 def test_recycled_when_containerd_is_back(tell: Tell) -> None:

@@ -687,6 +687,43 @@ def test_oom(tmp_path: Path) -> None:
     assert told.chain[0][0] == "oom"
 
 
+@pytest.mark.parametrize(
+    ("fact", "words"),
+    [
+        (
+            {"constraint": "memcg", "cgroup": "/docker/web", "limit_bytes": 16 << 20},
+            "as the limit of memory cgroup /docker/web (16 MiB) was hit; it was in cgroup",
+        ),
+        ({"constraint": "memcg", "limit_bytes": 3 << 19}, "limit of a memory cgroup (1.5 MiB) was"),
+        ({"constraint": "memcg", "limit_bytes": 1 << 62}, "the limit of a memory cgroup was hit"),
+        ({"constraint": "memcg", "cgroup": 5, "limit_bytes": "x"}, "limit of a memory cgroup was"),
+        ({"constraint": "memcg", "cgroup": "/a\x1b[1m"}, "memory cgroup /a\\x1b[1m was hit"),
+        ({"constraint": "none"}, "as the whole host had run out of memory"),
+        ({"constraint": "cpuset"}, "as the nodes that its cpuset allows had run out of memory"),
+    ],
+)
+def test_which_limit_was_hit(fact: dict[str, Any], words: str, tmp_path: Path) -> None:
+    h = lives.host()
+    p = lives.begin(h)
+    oom_kill(h, p["init"])
+    h.stream.wait(50 * MS)
+    h.stream.fact("oom", tgid=p["init"].tgid, **fact)
+    told = why(h, tmp_path)
+    assert words in told.answer
+    assert "dmesg" not in told.missing
+
+
+@pytest.mark.parametrize("fact", [{"constraint": "other"}, {"tgid": 1}, {"ts_ns": 5}])
+def test_what_says_nothing_of_the_limit(fact: dict[str, Any], tmp_path: Path) -> None:
+    h = lives.host()
+    p = lives.begin(h)
+    oom_kill(h, p["init"])
+    h.stream.fact("oom", **({"tgid": p["init"].tgid, "constraint": "memcg"} | fact))
+    told = why(h, tmp_path)
+    assert "as memory had run out" in told.answer
+    assert "dmesg" in told.missing
+
+
 def test_a_child_that_was_oom_killed(tmp_path: Path) -> None:
     """GIVEN a shell that reports 137 as its child was OOM-killed (FACTS, 9) THEN both are told."""
     h = lives.host()
