@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.clients import find_clients
 from analysis.columns import frame, nullable, objects
 from analysis.membership import MAKERS, Known, is_stage, made_by
-from analysis.roles import RUNTIME_CALLS, SHIMS
+from analysis.roles import RUNTIME_CALLS, SHIMS, is_engine
 from analysis.runs import PHASES, Call, Container, Run
 from analysis.scene import Scene
 
@@ -203,7 +203,7 @@ def _find_manager(scene: Scene, container: Container, run: Run) -> None:
     while above >= 0 and scene.roles[above] == "conmon":
         above = _above(scene, above)  # conmon forks to go into the background
     managers = ("containerd", "containerd-managed", "podman", "dockerd")
-    if above >= 0 and scene.roles[above] in managers:
+    if above >= 0 and (scene.roles[above] in managers or is_engine(scene.programs, above)):
         run.manager = above
         if scene.roles[above] == "podman":
             run.client, run.client_sure = above, True

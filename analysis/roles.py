@@ -16,11 +16,14 @@ import numpy.typing as npt
 from analysis.columns import Columns, objects
 from analysis.membership import Membership
 from analysis.programs import Programs
+from tracer.runtime_args import base_name
 
 Ints = npt.NDArray[np.int64]
 
 SHIMS = ("shim-v1", "shim-v2")
 RUNTIME_CALLS = ("runc", "crun")
+# Engines that have no role of their own, by their executables.
+ENGINES = ("crio", "buildkitd", "nerdctl", "crictl")
 _STAGES = 8  # runc init has three stages, old and new ones within that
 
 # These fork and go on in the child without exec; of the others a child that never called exec is
@@ -116,6 +119,12 @@ def _find_hosted_inits(
             candidates[number] = pos
     for pos in candidates.values():
         roles[pos] = "container-init"
+
+
+def is_engine(programs: Programs, pos: int) -> bool:
+    """It runs one of ENGINES."""
+    row = int(programs.last[pos])
+    return row >= 0 and base_name(programs.filename[row]) in ENGINES
 
 
 def making_call(programs: Programs, pos: int) -> int:

@@ -47,7 +47,7 @@ class Run:
         before: process 1 is older than the recording.
         client: docker or ctr or podman command that asked for it; ``client_sure``: it named the
             container, or forked the runtime; else it was the only one at that time.
-        daemon: dockerd. manager: containerd (conmon: podman).
+        daemon: dockerd. manager: containerd (conmon: podman, or crio).
         starter: the v2 shim's short-lived parent. shim: shim, or conmon.
         create, start: calls of runc or crun ("run" is a create).
         calls: all calls in this run, execs too.

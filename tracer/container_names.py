@@ -8,7 +8,8 @@ mounts /etc/hostname, /etc/hosts and /etc/resolv.conf from. All paths are seen t
 podman's image is in containers.json of its storage, where conmon's bundle is.
 
 Sources: OCI runtime-spec config.json; moby daemon/container.go (config.v2.json); containerd
-pkg/cri/annotations; CRI-O pkg/annotations; conmon(8); containers/storage containers.go.
+pkg/cri/annotations; CRI-O pkg/annotations; nerdctl pkg/labels; conmon(8); containers/storage
+containers.go.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _CRI_SANDBOX = "io.kubernetes.cri.sandbox-name"
 _CRI_IMAGE = "io.kubernetes.cri.image-name"
 _CRIO_TYPE = "io.kubernetes.cri-o.ContainerType"
 _CRIO_IMAGE = "io.kubernetes.cri-o.ImageName"
+_NERDCTL_NAME = "nerdctl/name"
 _POD_NAME, _CONTAINER_NAME = "io.kubernetes.pod.name", "io.kubernetes.container.name"
 _OCI_RUNTIMES = (b"runc", b"crun", b"docker-runc")
 _CRI_TYPE = "io.kubernetes.cri.container-type"
@@ -204,9 +206,11 @@ def _read_bundle(
 
 
 def _add_annotations(fact: dict[str, Any], annotations: object) -> None:
-    """What a kubelet's runtime (containerd's CRI plugin, CRI-O) has put into the bundle."""
+    """What a kubelet's runtime (containerd's CRI plugin, CRI-O), or nerdctl, has put into the
+    bundle."""
     if not isinstance(annotations, dict):
         return
+    fact["name"] = _string(annotations.get(_NERDCTL_NAME)) or fact["name"]
     if _CRI_TYPE in annotations:
         names, image = (_CRI_NAME, _CRI_SANDBOX), _CRI_IMAGE
     elif _CRIO_TYPE in annotations:

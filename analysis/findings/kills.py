@@ -19,17 +19,14 @@ from analysis.findings.finding import (
     listed,
 )
 from analysis.identity import identify
-from analysis.roles import SHIMS
+from analysis.roles import SHIMS, is_engine
 from analysis.scene import End
 from analysis.text_layout import span
 from analysis.why.lineage import origin_text
 from analysis.why.story import CONFIRMED, UNKNOWN, name_container, signal_text
 from tracer.abi import Context, Origin, Type
-from tracer.runtime_args import base_name
 
 _LOOKED_AT = 1000
-# Engines that have no role of their own, by their executables.
-_ENGINES = ("crio", "buildkitd", "nerdctl", "crictl")
 
 
 def runtimes_killed(case: Case) -> Iterator[Finding]:
@@ -72,11 +69,9 @@ def _by(case: Case, pos: int, end: End) -> str:
 
 def _is_runtime(case: Case, pos: int) -> bool:
     """It ends containers, and parts of runtimes, as its work."""
-    programs = case.scene.programs
     if pos < 0 or case.scene.roles[pos] in ACTORS:
         return pos >= 0
-    row = int(programs.last[pos])
-    return row >= 0 and base_name(programs.filename[row]) in _ENGINES
+    return is_engine(case.scene.programs, pos)
 
 
 def containers_killed(case: Case) -> Iterator[Finding]:

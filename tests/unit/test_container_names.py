@@ -215,6 +215,15 @@ def test_kubernetes(bundle: Path) -> None:
     assert fact["name"] == "pod-1"
 
 
+def test_nerdctl(bundle: Path) -> None:
+    annotations = {"nerdctl/name": "web", "nerdctl/namespace": "default"}
+    write(bundle / "config.json", {"ociVersion": "1", "annotations": annotations})
+
+    fact = read(Sighting(ID, ME, 0, "default", None, "containerd", str(bundle)))
+
+    assert (fact["runtime"], fact["name"], fact["image"]) == ("containerd", "web", None)
+
+
 def test_cri_o(bundle: Path) -> None:
     annotations = {
         "io.kubernetes.cri-o.ContainerType": "container",
