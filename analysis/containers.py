@@ -55,7 +55,11 @@ def _find_runs(scene: Scene, known: Known) -> list[Run]:
     taken = {run.init for run in runs}
     for pos in members:
         if roles[pos] == "container-init" and pos not in taken:
-            runs.append(Run(init=pos, before=scene.is_older(pos)))
+            begun = _begun_run(scene, runs, pos)
+            if begun is not None:
+                begun.init = pos
+            else:
+                runs.append(Run(init=pos, before=scene.is_older(pos)))
     for run in runs:
         _find_shim(scene, run, servants)
     shims = {run.shim for run in runs}
@@ -109,6 +113,13 @@ def _made_init(scene: Scene, call: Call) -> int | None:
             return pos
     heads = scene.processes["ns_init"].to_numpy(bool)
     return next((p for p in reversed(call.made) if heads[p] and is_stage(scene.programs, p)), None)
+
+
+def _begun_run(scene: Scene, runs: list[Run], init: int) -> Run | None:
+    """The run whose call is the first parent of a process 1: where the recording began within a
+    start, what the stages in between were is not known."""
+    parent = int(scene.first_parent[init])
+    return next((r for r in runs if r.init is None and r.create and r.create.pos == parent), None)
 
 
 def exec_process(scene: Scene, call: Call) -> int | None:

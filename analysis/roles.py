@@ -61,6 +61,8 @@ def find_roles(
     # `unshare --pid` inside a container makes an init too, but not the container's process 1.
     nested = inside & (above >= 0) & (membership.inside[above] == membership.inside)
     nested &= ~np.isin(roles[above], (*RUNTIME_CALLS, "runc-init"))
+    # Where the recording began within a start, what its forker was is not known.
+    nested[programs.pos[programs.role == "runc-init"]] = False
     roles[heads & (nested | ~inside)] = "init"
     heads = heads & inside & ~nested
     # runc init is process 1 of its namespace already; until its exec it is the runtime's code.

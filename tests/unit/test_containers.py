@@ -373,3 +373,33 @@ def test_who_came_into_a_containers_pid_namespace_is_in_it(tmp_path: Path) -> No
     processes = open_capture(h.stream.write(tmp_path / "x.rtrace")).processes
     assert processes.loc[inside.id, "container"] == CID
     assert processes.loc[other.id, "container"] is None
+
+
+def test_a_recording_that_begins_within_a_start(tmp_path: Path) -> None:
+    # GIVEN runc create and its second stage, which are older than the recording, and a stage
+    # whose program nobody has seen
+    h = lives.host(start=False)
+    s = h.stream
+    line = f"runc --root /run/runtime-runc/moby create --bundle /b {CID}".split()
+    binary = "/usr/bin/containerd-shim-runc-v2"
+    args = [binary, "-namespace", "moby", "-id", CID]
+    shim = s.process("containerd-shim", h.init, exe=binary, args=args, subreaper=True)
+    create = s.process("runc", shim, exe="/usr/bin/runc", args=line)
+    stage = s.process("runc:[1:CHILD]", create, cgroup=f"/docker/{CID}")
+    s.snapshot("start", proc=False)
+    # WHEN process 1 is made, /proc is read, and it becomes the workload
+    init = s.fork(stage, parent=create, comm="runc:[2:INIT]", ns_tgid=1, pidns=4026532500)
+    init.exe, init.args = "/memfd:runc_cloned:/proc/self/exe (deleted)", ["runc", "init"]
+    s.proc("start", shim, create, init)
+    s.die(stage)
+    s.die(create)
+    s.exec(init, "/bin/sleep", "sleep 9", cgroup=f"/docker/{CID}")
+    s.die(init, signal=9)
+    # THEN it is the process 1 of that call
+    capture = open_capture(s.write(tmp_path / "x.rtrace"))
+    assert capture.processes["role"][init.id] == "container-init"
+    (container,) = capture.container_list
+    (run,) = container.runs
+    assert run.init == capture.processes.index.get_loc(init.id)
+    assert run.phases["adoption_ns"] is not None
+    assert run.end.how == "killed"
