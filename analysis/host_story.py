@@ -25,6 +25,7 @@ from analysis.steps import (
     command_repeat,
     is_at_end,
     rule_text,
+    says_nothing,
 )
 from analysis.text_layout import span
 from analysis.text_safety import command_line
@@ -37,7 +38,6 @@ Bools = npt.NDArray[np.bool_]
 DAEMONS = ("dockerd", "containerd", "containerd-managed", "kubelet", "cri-dockerd")
 CLIENTS = ("docker-client", "ctr", "podman")
 PARTS = ("shim-v1", "shim-v2", "shim-start", "conmon", "runc", "crun")
-_SIGPIPE, _SIGCONT = 13, 18
 # Signals to one daemon that are told one by one; the rest is counted.
 TOLD = 20
 
@@ -257,11 +257,9 @@ class _Story:
 
 
 def _is_told(signal: Signal, end: End) -> bool:
-    """Not what says nothing: SIGCONT, which systemd sends with each SIGTERM; SIGPIPE, which
-    daemons ignore; what comes behind the end."""
-    quiet = signal.signal in (_SIGCONT, _SIGPIPE) or signal.kind == "pid-namespace-end"
+    """Not what says nothing, nor what comes behind the end."""
     late = end.by is not None and signal.ts_ns > end.by.ts_ns
-    return not quiet and not late
+    return not (late or says_nothing(signal) or signal.kind == "pid-namespace-end")
 
 
 def _label(scene: Scene, daemon: Daemon) -> str:

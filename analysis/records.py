@@ -11,13 +11,17 @@ from analysis.columns import int64
 from analysis.table import Table
 from tracer.abi import Type
 
+Array = npt.NDArray[Any]
+_DETAILS = "details"
+
 
 class Records:
     """The records of a capture, found by type, time and subject."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._times: dict[str, npt.NDArray[np.int64]] = {}
+        # By event: time, tgid and start of each record.
+        self._columns: dict[str, tuple[Array, Array, Array]] = {}
 
     def has(self, event: str, ts_ns: int, tgid: int, start_ns: int) -> bool:
         """The capture holds it.
@@ -28,18 +32,27 @@ class Records:
         """
         if event == "SOCK":
             return self._table.sockets.shows(ts_ns, tgid, start_ns)
-        rows: Any = self._table.tasks if event == "TASK" else self._table.of(Type[event])
-        found = self._find(event, rows, ts_ns, tgid, start_ns)
+        found = self._find(event, ts_ns, tgid, start_ns)
         if not found and event == "EXEC":
-            found = self._find("details", self._table.details, ts_ns, tgid, start_ns)
+            found = self._find(_DETAILS, ts_ns, tgid, start_ns)
         return found
 
-    def _find(self, name: str, rows: Any, ts_ns: int, tgid: int, start_ns: int) -> bool:
-        times = self._times.get(name)
-        if times is None:
-            times = self._times[name] = int64(np.asarray(rows["ts_ns"]))
-        begin, end = np.searchsorted(times, [ts_ns, ts_ns + 1]).tolist()
-        tgids, starts = (np.asarray(rows[key][begin:end]) for key in ("tgid", "start_ns"))
+    def _find(self, name: str, ts_ns: int, tgid: int, start_ns: int) -> bool:
+        times, tgids, starts = self._of(name)
+        begin, end = int(times.searchsorted(ts_ns)), int(times.searchsorted(ts_ns + 1))
+        if begin == end:
+            return False
         # OOM has no start before Linux 6.10.
-        same = (starts == start_ns) | (starts == 0)
-        return bool(np.any(same & (tgids == tgid)))
+        same = (starts[begin:end] == start_ns) | (starts[begin:end] == 0)
+        return bool((same & (tgids[begin:end] == tgid)).any())
+
+    def _of(self, name: str) -> tuple[Array, Array, Array]:
+        found = self._columns.get(name)
+        if found is None:
+            table = self._table
+            rows: Any = {"TASK": table.tasks, _DETAILS: table.details}.get(name)
+            rows = table.of(Type[name]) if rows is None else rows
+            times = int64(np.asarray(rows["ts_ns"]))
+            found = times, np.asarray(rows["tgid"]), np.asarray(rows["start_ns"])
+            self._columns[name] = found
+        return found

@@ -11,10 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.scene import Adoption, Scene
+from analysis.signals import Signal
 from analysis.text_safety import command_line
 
 # Between the exits of the threads of one process that is ending.
 _EXIT_NS = 100_000_000
+_SIGPIPE, _SIGCONT = 13, 18
 _NAMED = 4  # children named in one adoption
 
 # Verbs of clients that look, or run something in a container: those come in rows.
@@ -156,3 +158,9 @@ def is_at_end(adoption: Adoption, exit_ns: int) -> bool:
     """
     near = exit_ns >= 0 and abs(adoption.ts_ns - exit_ns) < _EXIT_NS
     return near and adoption.reason != "thread"
+
+
+def says_nothing(signal: Signal) -> bool:
+    """SIGCONT, which systemd sends with each SIGTERM; SIGPIPE, which servers get whenever somebody
+    does not listen any more, and ignore."""
+    return signal.signal in (_SIGCONT, _SIGPIPE)

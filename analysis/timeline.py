@@ -9,7 +9,15 @@ from analysis.roles import SHIMS
 from analysis.runs import Call, Container, Run
 from analysis.scene import Adoption, Scene
 from analysis.signals import name_of
-from analysis.steps import Entry, Evidence, Repeat, adoption_entry, command_repeat, is_at_end
+from analysis.steps import (
+    Entry,
+    Evidence,
+    Repeat,
+    adoption_entry,
+    command_repeat,
+    is_at_end,
+    says_nothing,
+)
 from analysis.text_safety import command_line
 from tracer.text import printable
 
@@ -213,8 +221,12 @@ class _Story:
     def _tell_signals(self, pos: int) -> None:
         scene = self.scene
         # When process 1 ends, the kernel signals its whole namespace, also its own threads.
+        end = scene.end_of(pos)
         found = [
-            s for s in scene.signals.to(pos) if s.kind != "pid-namespace-end" or s.sender != pos
+            s
+            for s in scene.signals.to(pos)
+            if (s.kind != "pid-namespace-end" or s.sender != pos)
+            and (s == end.by or not says_nothing(s))
         ]
         for signal in found[:TOLD]:
             left = "" if signal.delivered else " (ignored, or already pending)"
