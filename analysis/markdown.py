@@ -15,7 +15,7 @@ _MARKUP = re.compile(r"[\\`*_\[\]<>|~&$]")
 # What is markup at the beginning of a line alone.
 _LEADING = re.compile(r"^(\s*)([#+\-=]|\d+(?=[.)]))")
 # Links without markup: URLs by their scheme or www.
-_LINK = re.compile(r"(?i)(?<=[a-z])(?=:)|(?<=www)(?=\.)")
+_LINK = re.compile(r"(?i)(?<=[a-z])(?=://)|(?<=mailto)(?=:)|(?<=xmpp)(?=:)|(?<=www)(?=\.)")
 # GitHub looks for people and issues in what has been rendered, where no backslash is left. A
 # zero-width space behind the character is not seen, and breaks the name.
 _MENTION = re.compile(r"(@(?=\w)|#(?=\d))")

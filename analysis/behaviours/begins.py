@@ -112,8 +112,7 @@ def _origin(view: View, life: Life) -> str:
 
 def restarts(view: View) -> Iterator[Occurrence]:
     """A container gets another process 1."""
-    for container in view.case.capture.container_list:
-        lives = [life for life in view.lives if life.container is container]
+    for lives in view.by_container.values():
         for old, new in pairwise(lives):
             began = new.run.anchor_ns
             if new.run.before or began is None or old.init is None or old.init == new.init:

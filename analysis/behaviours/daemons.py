@@ -56,14 +56,14 @@ Judge = Callable[[View, Exit, Life, Outcome, Outcome], tuple[str, str]]
 
 def dockerd_exits(view: View) -> Iterator[Occurrence]:
     for end in _exits(view, ("dockerd",)):
-        for life in view.lives:
+        for life in view.running(end.began_ns):
             if life.container.runtime == "docker" and _concerns(view, end, life, life.run.daemon):
                 yield _occurrence(view, end, life, _judge_dockerd)
 
 
 def containerd_exits(view: View) -> Iterator[Occurrence]:
     for end in _exits(view, ("containerd", "containerd-managed")):
-        for life in view.lives:
+        for life in view.running(end.began_ns):
             if _concerns(view, end, life, life.run.manager):
                 yield _occurrence(view, end, life, _judge_containerd)
 
@@ -127,7 +127,7 @@ def _concerns(view: View, end: Exit, life: Life, own: int | None) -> bool:
     scene = view.scene
     if life.init is None or not scene.alive_at(life.init, end.began_ns):
         return False
-    if scene.start_ns[life.init] > end.began_ns or 0 <= scene.exit_ns[life.shim] < end.began_ns:
+    if 0 <= scene.exit_ns[life.shim] < end.began_ns:
         return False
     if own == end.pos:
         return True

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-import numpy as np
-
 from analysis.behaviours.behaviour import (
     CONTRADICTED,
     HOLDS,
@@ -147,11 +145,11 @@ def _container_exit(view: View, life: Life, init: int, ended: int) -> Occurrence
     shim = view.ended(life.shim, ended)
     if shim is None:
         shim = Outcome(UNAFFECTED, view.last_ns, max(view.last_ns - ended, 0))
-    zombies = _zombies(view, life)
+    zombies = None if case.end_ns is None else len(view.zombies(life))
     verdict, why = _shim_followed(view, life, shim, zombies)
     evidence = case.cite_end(init)
     evidence += case.cite_end(life.shim) if shim.end is not None else case.cite_state(life.shim)
-    evidence += [e for pos in _zombie_list(view, life)[:5] for e in case.cite_state(pos)]
+    evidence += [e for pos in view.zombies(life)[:5] for e in case.cite_state(pos)]
     return Occurrence(
         ended,
         f"process 1 of {life.name}, {scene.label(init)}, {scene.end_text(scene.end_of(init))}",
@@ -188,22 +186,8 @@ def _shim_followed(view: View, life: Life, shim: Outcome, zombies: int | None) -
 
 
 def _served(view: View, life: Life) -> int:
-    """Other containers of the shim (a pod) that live at the end."""
-    others = {
-        other.container.id
-        for other in view.lives
-        if other.shim == life.shim and other.container is not life.container
-    }
-    return len(others)
-
-
-def _zombie_list(view: View, life: Life) -> list[int]:
-    members = view.scene.membership.members(life.container.id)
-    return [pos for pos in (*members, life.shim) if view.case.zombies[pos]]
-
-
-def _zombies(view: View, life: Life) -> int | None:
-    return None if view.case.end_ns is None else len(_zombie_list(view, life))
+    """How many other containers the shim has served (a pod)."""
+    return len({other.container.id for other in view.by_shim[life.shim]} - {life.container.id})
 
 
 # --- what process 1 leaves behind --------------------------------------------------------------
@@ -215,25 +199,10 @@ def reapings(view: View) -> Iterator[Occurrence]:
         ended = -1 if life.init is None else int(view.scene.exit_ns[life.init])
         if life.init is None or ended < 0 or not view.scene.alive_at(life.shim, ended):
             continue
-        left = _left_behind(view, life, life.init, ended)
+        told = ("container-process", "init")
+        left = [p for p in view.members_at(life, ended) if view.scene.roles[p] in told]
         if left:
             yield _reaping(view, life, life.init, ended, left)
-
-
-def _left_behind(view: View, life: Life, init: int, ended: int) -> list[int]:
-    """Those in the container that lived when process 1 ended, and were of its life."""
-    scene = view.scene
-    members = np.array(scene.membership.members(life.container.id), np.int64)
-    # Of thousands few lived then: only those are looked at one by one.
-    began, over = scene.start_ns[members], scene.exit_ns[members]
-    there = (began >= scene.start_ns[init]) & (began <= ended) & ((over < 0) | (over >= ended))
-    return [
-        pos
-        for pos in members[there].tolist()
-        if pos != init
-        and scene.roles[pos] in ("container-process", "init")
-        and scene.alive_at(pos, ended)
-    ]
 
 
 def _reaping(view: View, life: Life, init: int, ended: int, left: list[int]) -> Occurrence:

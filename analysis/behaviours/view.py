@@ -57,6 +57,59 @@ class View:
             if run.shim is not None and self.scene.roles[run.shim] in SHIMS
         ]
 
+    @cached_property
+    def by_container(self) -> dict[str, list[Life]]:
+        """Lives of each container, in order."""
+        found: dict[str, list[Life]] = {}
+        for life in self.lives:
+            found.setdefault(life.container.id, []).append(life)
+        return found
+
+    @cached_property
+    def by_shim(self) -> dict[int, list[Life]]:
+        found: dict[int, list[Life]] = {}
+        for life in self.lives:
+            found.setdefault(life.shim, []).append(life)
+        return found
+
+    def running(self, ts_ns: int) -> list[Life]:
+        """Lives whose process 1 may have been there at a time."""
+        began, ended = self._spans
+        there = (began <= ts_ns) & ((ended < 0) | (ended >= ts_ns))
+        return [self.lives[i] for i in np.flatnonzero(there).tolist()]
+
+    @cached_property
+    def _spans(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Start and exit of the process 1 of each life; without one it never was there."""
+        inits = np.array([-1 if life.init is None else life.init for life in self.lives], np.int64)
+        began = np.where(inits < 0, np.iinfo(np.int64).max, self.scene.start_ns[inits])
+        return began, self.scene.exit_ns[inits]
+
+    def zombies(self, life: Life) -> list[int]:
+        """What is a zombie of a container at the end, or of its shim."""
+        return self._zombies.get(life.container.id, []) + [life.shim] * bool(
+            self.case.zombies[life.shim]
+        )
+
+    @cached_property
+    def _zombies(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        membership = self.scene.membership
+        for pos in np.flatnonzero(self.case.zombies & (membership.inside >= 0)).tolist():
+            found.setdefault(membership.ids[membership.inside[pos]], []).append(pos)
+        return found
+
+    def members_at(self, life: Life, ts_ns: int) -> list[int]:
+        """Processes of that life in the container, process 1 apart, that lived at a time."""
+        scene = self.scene
+        if life.init is None:
+            return []
+        members = np.array(scene.membership.members(life.container.id), np.int64)
+        began, ended = scene.start_ns[members], scene.exit_ns[members]
+        there = (began >= scene.start_ns[life.init]) & (began <= ts_ns)
+        there &= ((ended < 0) | (ended >= ts_ns)) & (members != life.init)
+        return [pos for pos in members[there].tolist() if scene.alive_at(pos, ts_ns)]
+
     @property
     def last_ns(self) -> int:
         """Until when things were seen to be as they were."""

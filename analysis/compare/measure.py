@@ -8,7 +8,6 @@ from typing import Any
 
 from analysis.behaviours.behaviour import (
     NOT_OBSERVED,
-    RECREATED,
     REPARENTED,
     Behaviour,
     Occurrence,
@@ -86,7 +85,11 @@ def measure(path: str, label: str | None) -> Measured:
     Raises:
         CaptureError: it cannot be read.
     """
-    capture = open_capture(path)
+    return measure_capture(open_capture(path), path, label)
+
+
+def measure_capture(capture: Capture, path: str, label: str | None) -> Measured:
+    """The same of one that is open."""
     behaviours = find_behaviours(capture)
     references = References(capture)
     described = describe(capture, Clocks(capture.table), [], references.ref)
@@ -184,12 +187,13 @@ def outcome_text(capture: Capture, outcome: Outcome | None) -> str:
     text = outcome.token
     if outcome.token == REPARENTED:
         text += f" from {role(outcome.old)} to {role(outcome.new)}"
-    elif outcome.token not in (RECREATED,) and outcome.end is not None:
+    elif outcome.end is not None:
         by = outcome.end.by
         if by is not None and by.kind != "process":
             text += f" by {by.kind}"
-        elif outcome.by >= 0:
-            text += f" by {role(outcome.by)}" if outcome.token == "killed" else ""
+        elif outcome.by >= 0 and outcome.token == "killed":
+            killer = role(outcome.by)
+            text += " from outside" if killer == "other" else f" by {killer}"
     if outcome.meanwhile is not None:
         text += f" ({outcome_text(capture, outcome.meanwhile)} before)"
     if outcome.then is not None:

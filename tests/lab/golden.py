@@ -32,7 +32,8 @@ SETUPS = tuple(
 )
 MAIN = (
     *("start", "exec", "restart", "container-exit", "container-kill"),
-    *("shim-kill", "containerd-kill", "dockerd-kill", "dockerd-restart", "orphans-host"),
+    *("shim-kill", "shim-kill-containerd-down", "containerd-kill"),
+    *("dockerd-kill", "dockerd-kill-return", "dockerd-restart", "orphans-host"),
 )
 _PROGRAM = ".venv/bin/rtrace"  # as the header has it: no path of this machine
 _OURS = (b"unshare", b"nsenter")

@@ -45,7 +45,9 @@ def test_a_cell_is_one_line_and_quotes_are_doubled() -> None:
     ("text", "shown"),
     [
         ("<script>alert(1)</script>", r"\<script\>alert(1)\</script\>"),
-        ("[x](javascript:alert(1))", r"\[x\](javascript\:alert(1))"),
+        ("[x](javascript:alert(1))", r"\[x\](javascript:alert(1))"),
+        ("mailto:a@example.org", "mailto\\:a@\u200bexample.org"),
+        ("that was so: it ended", "that was so: it ended"),
         ("a|b", r"a\|b"),
         ("# title", r"\# title"),
         ("- item", r"\- item"),
