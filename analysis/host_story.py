@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.columns import as_int
 from analysis.people import people_of
 from analysis.roles import SHIMS
 from analysis.runs import Container
@@ -123,6 +124,7 @@ class _Story:
         self.scene, self._daemons = scene, daemons
         self.entries: list[Entry] = []
         self._names = {c.id: printable(c.name or c.id[:12]) for c in containers}
+        self._recorder, self._command = _recorder(scene)
         self._claimed = {p for c in containers for p in people_of(scene, c)}
 
     # --- daemons -------------------------------------------------------------------------------
@@ -219,6 +221,8 @@ class _Story:
         found = set(scene.positions(*CLIENTS))
         found |= {int(programs.pos[r]) for r in control_rows(scene) if asks(scene, r, verbs)}
         for pos in sorted(found - self._claimed):
+            if self._is_recorders(pos):
+                continue
             words = command_line(scene.args(pos)) or "arguments not recorded"
             self._tell_short(pos, "client", f"{scene.label(pos)} ran: {words}")
             if self.entries and self.entries[-1].processes == [pos]:
@@ -228,7 +232,7 @@ class _Story:
         """Shims and calls of runc of which nothing says whose they are."""
         scene = self.scene
         for pos in scene.positions(*PARTS):
-            if pos in self._claimed:
+            if pos in self._claimed or self._is_recorders(pos):
                 continue
             forker = scene.call_label(int(scene.programs.forker[pos]))
             words = command_line(scene.args(pos)) or "arguments not recorded"
@@ -239,6 +243,11 @@ class _Story:
                 outcome = scene.end_text(end) if end.how == "exited" else None
                 what = f"times, of no container: {words}"
                 self.entries[-1].repeat = Repeat(what, what, outcome, pos)
+
+    def _is_recorders(self, pos: int) -> bool:
+        """What the recorder ran to find versions, and not for the user."""
+        own = self._recorder >= 0 and int(self.scene.programs.forker[pos]) == self._recorder
+        return own and self.scene.args(pos) != self._command
 
     def _tell_short(self, pos: int, kind: str, text: str) -> None:
         """Begin and end of a process in one step."""
@@ -254,6 +263,16 @@ class _Story:
         ts_ns = ended if began is None else began
         if ts_ns is not None:
             self.entries.append(Entry(ts_ns, kind, text, [pos], evidence))
+
+
+def _recorder(scene: Scene) -> tuple[int, tuple[str, ...]]:
+    """The recorder (-1: not known), and the command that it ran for the user, ()."""
+    header = scene.table.header
+    argv = header.get("argv")
+    words = [str(word) for word in argv] if isinstance(argv, list) else []
+    command = words[words.index("--") + 1 :] if "--" in words else []
+    pid = as_int(header.get("pid"))
+    return (scene.holder_of(pid, scene.table.started_ns) if pid else -1), tuple(command)
 
 
 def _is_told(signal: Signal, end: End) -> bool:

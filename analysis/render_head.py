@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from analysis.text_layout import count, seconds
@@ -70,7 +71,8 @@ def _summary(page: Page, report: Json) -> None:
     if host.get("cgroup"):
         parts.append(f"cgroup {printable(str(host['cgroup']))}")
     page.put(", ".join(parts), BOLD)
-    runtimes = ", ".join(_runtime(fact) for fact in capture["runtimes"])
+    found = Counter(_runtime(fact) for fact in capture["runtimes"])
+    runtimes = ", ".join(name if n == 1 else f"{name} x{n}" for name, n in found.items())
     page.put(runtimes or "container runtimes: none found when recording")
     for problem in capture["problems"]:
         page.put(f"while recording: {printable(problem)}", YELLOW)

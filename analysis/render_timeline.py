@@ -187,8 +187,9 @@ class Timelines:
             more = untold["processes"] - sum(c for _, c in names.most_common(_NAMED))
             shown += [f"{more:,} more"] * (more > 0)
             people = count(untold["processes"], "other process", "es")
+            of = " of each" if untold["processes"] > 1 else " of it"
             where = "of the container" if container else "of no container"
-            text = f"not told: {people} {where} ({', '.join(shown)}); --all tells of each"
+            text = f"not told: {people} {where} ({', '.join(shown)}); --all tells{of}"
             self.page.put(text, DIM, first=INDENT)
 
 

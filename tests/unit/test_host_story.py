@@ -189,6 +189,20 @@ def test_a_shim_and_a_runc_of_unknown_containers_are_told_of_the_host(tmp_path: 
     ]
 
 
+def test_what_the_recorder_itself_runs_is_not_told_but_its_command_is(tmp_path: Path) -> None:
+    h = lives.host()
+    s = h.stream
+    recorder = s.process("rtrace", h.init, tgid=800, exe="/usr/bin/python3", args=["rtrace"])
+    s.header |= {"pid": 800, "argv": ["rtrace", "record", "--", "docker", "ps"]}
+    for binary, line in (("podman", "podman --version"), ("crun", "crun --version")):
+        own = s.fork(recorder)
+        s.exec(own, f"/usr/bin/{binary}", line)
+        s.die(own)
+    command = s.fork(recorder)
+    s.exec(command, "/usr/bin/docker", "docker ps")
+    assert host_texts(report_of(s, tmp_path)) == ["docker ran: docker ps"]
+
+
 # --- folding -----------------------------------------------------------------------------------
 
 
@@ -308,7 +322,7 @@ def test_processes_of_no_concern_are_counted(tmp_path: Path) -> None:
     ]
     assert "process" not in {e["kind"] for e in report["timeline"]}
     text = text_of(h.stream, tmp_path)
-    assert "not told: 1 other process of the container (worker); --all tells of each" in text
+    assert "not told: 1 other process of the container (worker); --all tells of it" in text
 
 
 def test_all_tells_each_of_them(tmp_path: Path) -> None:

@@ -229,3 +229,11 @@ def test_layout() -> None:
         "1.50 s",
         "2:00:00",
     ]
+
+
+def test_runtimes_that_are_there_several_times(tmp_path: Path) -> None:
+    h = lives.life()
+    for tgid in (1, 2, 3):
+        h.stream.fact("runtime", name="docker", version="26.1.5", source="x", tgid=tgid)
+    h.stream.fact("runtime", name="runc", version="1.1", source="x")
+    assert text_of(h.stream, tmp_path).splitlines()[1] == "docker 26.1.5 x3, runc 1.1"
