@@ -15,7 +15,7 @@ from tests.kernels.initramfs import CHECKOUT
 from tests.kernels.plan import Plan
 from tests.kernels.programs import INSIDE
 
-_TESTS = ("lifecycle", "reparents", "signals", "cgroups_seen", "filters")
+_TESTS = ("lifecycle", "reparents", "signals", "cgroups_seen", "filters", "sockets")
 _CHOSEN = "not hostile_names"  # it runs `rtrace report`, which needs pandas
 _LIMIT_S = 3000
 _V1 = Path("/run/cgroup")
