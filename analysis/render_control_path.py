@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.text_layout import count
+from analysis.text_layout import count, seconds
 from analysis.text_page import BOLD, DIM, GREEN, INDENT, RED, YELLOW, Page
 from tracer.text import printable
 
 Json = dict[str, Any]
 
 LISTED = 40
-_PROTOCOLS = {
+_CODES: dict[str, tuple[str, ...]] = {
+    "good": (GREEN,),
+    "bad": (BOLD, RED),
+    "unsure": (YELLOW,),
+    "": (DIM,),
+}
+PROTOCOL_NAMES = {
     "docker-api": "docker API",
     "containerd-grpc": "containerd gRPC",
     "containerd-ttrpc": "shim's events (ttrpc)",
@@ -23,44 +29,47 @@ _PROTOCOLS = {
 }
 
 
+def link_text(link: Json, boot_ns: int) -> tuple[str, str]:
+    """A link in words, and how it is: "good", "bad", "unsure" or "" (only told)."""
+    last = None if link["last_ns"] is None else f"{seconds(link['last_ns'] - boot_ns, sign=True)} s"
+    seen = f"last seen connected at {last}" if last else "not seen connected"
+    ended = [
+        end_name(ref, None) for ref in (link["from"], link["to"]) if ref["id"] in link["ended"]
+    ]
+    by_client = link["protocol"] in ("docker-api", "cri") and link["from"]["id"] in link["ended"]
+    state, mood = seen, ""
+    if link["state"] == "connected":
+        state, mood = "connected", "good"
+    elif link["state"] == "not-connected":
+        state, mood = f"NOT CONNECTED{f', last seen so at {last}' if last else ''}", "bad"
+    elif link["state"] == "unknown":
+        state = f"{seen}; how it was at the end is not known"
+    elif ended and not by_client:
+        state, mood = f"{' and '.join(ended)} HAS ENDED; {seen}", "unsure"
+    socket = f" [{printable(short_socket(link['socket']))}]" if link["socket"] else ""
+    who = f"{end_name(link['from'], None)} -> {end_name(link['to'], None)}"
+    return f"{who}: {state}{socket}", mood
+
+
+def is_broken(link: Json) -> bool:
+    """What runs cannot be reached by it."""
+    return bool(link["state"] == "not-connected" or (link["state"] == "ended" and link["last_ns"]))
+
+
 def render_links(page: Page, links: list[Json]) -> None:
     """A container's chain, one line a link."""
     for number, link in enumerate(links):
-        text, codes = _link(page, link)
-        page.field("control" if not number else "", text, *codes)
+        text, mood = link_text(link, page.boot_ns)
+        page.field("control" if not number else "", text, *_CODES[mood])
 
 
 def render_broken_links(page: Page, container: Json) -> None:
     """Of a container that runs and to which nothing happened: what it cannot be reached by."""
     if container["end"]["how"] != "running":
         return
-    for link in container["control_path"]:
-        if link["state"] == "not-connected" or (link["state"] == "ended" and link["last_ns"]):
-            text, codes = _link(page, link)
-            page.put(text, *codes, first=INDENT * 2)
-
-
-def _link(page: Page, link: Json) -> tuple[str, tuple[str, ...]]:
-    text, codes = _state(page, link)
-    who = f"{_name(link['from'], None)} -> {_name(link['to'], None)}"
-    socket = f" [{printable(_short(link['socket']))}]" if link["socket"] else ""
-    return f"{who}: {text}{socket}", codes
-
-
-def _state(page: Page, link: Json) -> tuple[str, tuple[str, ...]]:
-    last = None if link["last_ns"] is None else f"{page.since(link['last_ns'])} s"
-    seen = f"last seen connected at {last}" if last else "not seen connected"
-    if link["state"] == "connected":
-        return "connected", (GREEN,)
-    if link["state"] == "not-connected":
-        return f"NOT CONNECTED{f', last seen so at {last}' if last else ''}", (BOLD, RED)
-    if link["state"] == "unknown":
-        return f"{seen}; how it was at the end is not known", ()
-    ended = [_name(ref, None) for ref in (link["from"], link["to"]) if ref["id"] in link["ended"]]
-    client = link["protocol"] in ("docker-api", "cri") and link["from"]["id"] in link["ended"]
-    if client or not ended:
-        return seen, (DIM,)
-    return f"{' and '.join(ended)} HAS ENDED; {seen}", (YELLOW,)
+    for link in filter(is_broken, container["control_path"]):
+        text, mood = link_text(link, page.boot_ns)
+        page.put(text, *_CODES[mood], first=INDENT * 2)
 
 
 def render_control_path(page: Page, report: Json) -> None:
@@ -83,8 +92,8 @@ def render_control_path(page: Page, report: Json) -> None:
     if not shown:
         page.put("no client, daemon or shim was connected to another", first=INDENT)
     for listener in path["listeners"]:
-        who = f"{_name(listener['process'], listener['end'])} listens at"
-        socket = printable(_short(listener["socket"]))
+        who = f"{end_name(listener['process'], listener['end'])} listens at"
+        socket = printable(short_socket(listener["socket"]))
         if listener["removed"]:
             page.put(f"{who} {socket}, which has been removed", RED, first=INDENT)
         if listener["waiting"]:
@@ -103,19 +112,23 @@ def _grouped(rows: list[Json]) -> list[tuple[str, bool]]:
     lines = []
     for (protocol, at_end, _), found in groups.items():
         first = found[0]
-        left, right = _name(first["from"], first["from_end"]), _name(first["to"], first["to_end"])
+        left, right = (
+            end_name(first["from"], first["from_end"]),
+            end_name(first["to"], first["to_end"]),
+        )
         if len(found) > 1 and protocol == "shim-ttrpc":
             right = f"{right} and {count(len(found) - 1, 'more shim')}"
         elif len(found) > 1:
             left = f"{left} and {count(len(found) - 1, 'more')[:-1].rstrip()}"
-        by = f" by {printable(_short(first['socket']))}" if len(found) == 1 else ""
+        by = f" by {printable(short_socket(first['socket']))}" if len(found) == 1 else ""
         late = "" if at_end else ", not at the end"
         waits = "" if all(row["accepted"] for row in found) else ", not accepted"
-        lines.append((f"{left} -> {right}: {_PROTOCOLS[protocol]}{by}{waits}{late}", at_end))
+        lines.append((f"{left} -> {right}: {PROTOCOL_NAMES[protocol]}{by}{waits}{late}", at_end))
     return sorted(lines, key=lambda line: not line[1])
 
 
-def _name(ref: Json | None, end: Json | None) -> str:
+def end_name(ref: Json | None, end: Json | None) -> str:
+    """Process at an end of a connection: "comm (tgid)", harmless to print."""
     if ref is not None:
         return f"{printable(ref['name']) or '?'} ({ref['tgid']})"
     if end is None or not end["tgid"]:
@@ -123,7 +136,7 @@ def _name(ref: Json | None, end: Json | None) -> str:
     return f"{printable(end['comm'] or '') or '?'} ({end['tgid']})"
 
 
-def _short(socket: str) -> str:
-    """Without most of the digest that names a shim's socket."""
+def short_socket(socket: str) -> str:
+    """A name without most of the digest that names a shim's socket."""
     head, slash, last = socket.rpartition("/")
     return f"{head}{slash}{last[:12]}..." if len(last) >= 64 else socket

@@ -6,6 +6,7 @@ from typing import Any
 
 from analysis.markdown import code, escape, table
 from analysis.markdown_fit import Part, fit
+from analysis.render_control_path import is_broken, link_text
 from analysis.render_text import ref_text
 from analysis.text_layout import count, seconds
 from analysis.text_safety import command_line
@@ -126,6 +127,7 @@ class _Markdown:
         runs = container["runs"]
         for run in runs[-3:]:
             lines += self._run(run, len(runs))
+        lines += [f"- control path: {plain(text)}" for text in self._links(container)]
         return self._steps(container["id"], [*lines, ""])
 
     def _run(self, run: Json, runs: int) -> list[str]:
@@ -140,6 +142,9 @@ class _Markdown:
                 ending = plain((run[end] or {}).get("text"))
                 lines.append(f"- {lead}{what} {plain(ref_text(run[name]))}: {ending}")
         return lines
+
+    def _links(self, container: Json) -> list[str]:
+        return [link_text(link, self.boot_ns)[0] for link in container["control_path"]]
 
     def _steps(self, container: str | None, head: list[str]) -> Part:
         """A timeline; what comes again and again as the fold that sums it up."""
@@ -157,7 +162,12 @@ class _Markdown:
         return Part([*head, *lines[:2]], lines[2:], "step", _JSON, optional, "container")
 
     def _idle(self, containers: list[Json]) -> Part:
-        rows = [f"- {plain(_name(c))}, {code(c['id'][:12])}, {c['runtime']}" for c in containers]
+        rows = []
+        for c in containers:
+            broken = [link for link in c["control_path"] if is_broken(link)]
+            broken = broken if c["end"]["how"] == "running" else []
+            told = "".join(f"; {plain(link_text(link, self.boot_ns)[0])}" for link in broken)
+            rows.append(f"- {plain(_name(c))}, {code(c['id'][:12])}, {c['runtime']}{told}")
         head = ["## Containers to which nothing happened", ""]
         return Part(head, rows, "container", _JSON)
 

@@ -102,6 +102,16 @@ def _reparents(report: Json) -> Rows:
         yield row
 
 
+def _connections(report: Json) -> Rows:
+    for connection in report["control_path"]["connections"]:
+        row = {**connection, "rel_s": _seconds(report, connection["first_ns"])}
+        row["last_s"] = _seconds(report, connection["last_ns"])
+        for key in ("from", "to"):
+            row |= _ref(f"{key}_", connection[key])
+            row |= {f"{key}_{field}": connection[f"{key}_end"][field] for field in ("tgid", "comm")}
+        yield row
+
+
 def _processes(report: Json) -> Rows:
     for process in report["processes"]:
         by = process["killed_by"] or {}
@@ -195,6 +205,24 @@ REPORT_TABLES: dict[str, tuple[tuple[str, ...], Callable[[Json], Rows]]] = {
             *_ref_columns("subject_"),
         ),
         _behaviours,
+    ),
+    "connections": (
+        (
+            "rel_s",
+            "last_s",
+            "first_ns",
+            "last_ns",
+            *_ref_columns("from_"),
+            "from_comm",
+            *_ref_columns("to_"),
+            "to_comm",
+            "protocol",
+            "socket",
+            "looks",
+            "at_end",
+            "accepted",
+        ),
+        _connections,
     ),
     "reparents": (
         (

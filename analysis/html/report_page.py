@@ -8,6 +8,7 @@ from analysis.html import assemble
 from analysis.html.picture import build_picture
 from analysis.html.stories import build_story
 from analysis.render_behaviours import SHAPES
+from analysis.render_control_path import PROTOCOL_NAMES, end_name, link_text
 from analysis.render_text import ref_text
 from analysis.text_layout import count, seconds, span
 from analysis.text_safety import command_line
@@ -18,6 +19,7 @@ Json = dict[str, Any]
 _STEPS = 1500
 _REPARENTS = 400
 _FINDINGS = 200
+_TALKS = 300
 _OCCURRENCES = 10  # of one behaviour
 
 
@@ -56,8 +58,13 @@ def render_report_page(report: Json, whys: list[Json]) -> str:
             "steps": _STEPS,
             "reparents": _REPARENTS,
             "findings": _FINDINGS,
+            "talks": _TALKS,
             "occurrences": _OCCURRENCES,
         },
+        talks=_talks(report),
+        link_text=lambda link: link_text(link, boot_ns),
+        end_name=end_name,
+        protocols=PROTOCOL_NAMES,
         since=lambda ts_ns: seconds(ts_ns - boot_ns, sign=True),
         rel=lambda ts_ns: ts_ns - boot_ns,
         span=span,
@@ -88,3 +95,9 @@ def _steps_by_container(report: Json) -> dict[str | None, list[Json]]:
 def _told(report: Json) -> list[Json]:
     """Steps of the timeline; what comes again and again as the fold that sums it up."""
     return [step for step in report["timeline"] if step["fold"] is None or step["kind"] == "fold"]
+
+
+def _talks(report: Json) -> list[Json]:
+    """Connections that carry requests: those that were there at the end first."""
+    found = [c for c in report["control_path"]["connections"] if c["protocol"] != "other"]
+    return sorted(found, key=lambda c: not c["at_end"])

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from analysis.html.report_page import render_report_page
 from analysis.model import open_capture
+from analysis.render_markdown import render_markdown
 from analysis.render_text import render_text
 from analysis.report import build_report
+from analysis.report_tables import render_report_csv
 from tests import lives
 from tests.found import SECOND, findings_of, grave
 from tests.lives import CID, Host
@@ -178,7 +181,7 @@ def test_hostile_names_and_a_crowd_at_both_ends(tmp_path: Path) -> None:
     """GIVEN a forged capture THEN nothing reaches the terminal, nor are there a million pairs."""
     h = lives.host()
     talks = Talks(h.stream)
-    name = b"/x\x1b[2J\n\xff/docker.sock"
+    name = b"/x\x1b[2J\n\xff/<b>/docker.sock"
     first = talks.connect(h.shell, h.dockerd, name)
     assert first.peer is not None
     for _ in range(1500):
@@ -190,9 +193,12 @@ def test_hostile_names_and_a_crowd_at_both_ends(tmp_path: Path) -> None:
 
     assert len(capture.control_path._ends()) <= 1501 * 17
     (row,) = capture.connections.to_dict("records")
-    assert row["socket"] == "/x\x1b[2J\n\\xff/docker.sock"
-    text = render_text(build_report(capture), width=100, color=False)
-    assert "\x1b" not in text
+    assert row["socket"] == "/x\x1b[2J\n\\xff/<b>/docker.sock"
+    report = build_report(capture)
+    assert "\x1b" not in render_text(report, width=100, color=False)
+    page = render_report_page(report, [])
+    assert "\x1b" not in page
+    assert "&lt;b&gt;/docker.sock</code></td>" in page
 
 
 def test_a_capture_without_sockets_says_so(tmp_path: Path) -> None:
@@ -233,6 +239,11 @@ def test_dockerd_lives_and_containerd_is_gone(tmp_path: Path) -> None:
     assert [e["event"] for e in finding["evidence"]] == ["TASK", "SOCK", "SIGNAL", "EXIT"]
     links = report_of(h, tmp_path)["containers"][0]["control_path"]
     assert [x["state"] for x in links] == ["connected", "ended", "ended"]
+    report = report_of(h, tmp_path)
+    for told in (render_markdown(report), render_report_page(report, [])):
+        assert "containerd (612) HAS ENDED; last seen connected" in told
+    rows = render_report_csv(report, "connections").splitlines()
+    assert sum('"containerd-grpc"' in row for row in rows) == 1
 
 
 def test_both_live_and_are_not_connected(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ _TABLES = (
     "findings",
     "containers",
     "behaviours",
-    *("reparents", "processes", "parents", "losses"),
+    *("connections", "reparents", "processes", "parents", "losses"),
 )
 
 
