@@ -224,7 +224,7 @@ class _Story:
             if self._is_recorders(pos):
                 continue
             words = command_line(scene.args(pos)) or "arguments not recorded"
-            self._tell_short(pos, "client", f"{scene.label(pos)} ran: {words}")
+            self._tell_short(pos, "client", f"{scene.label(pos)} ran", words)
             if self.entries and self.entries[-1].processes == [pos]:
                 self.entries[-1].repeat = command_repeat(scene, pos)
 
@@ -237,7 +237,7 @@ class _Story:
             forker = scene.call_label(int(scene.programs.forker[pos]))
             words = command_line(scene.args(pos)) or "arguments not recorded"
             kind = "runc" if scene.roles[pos] in ("runc", "crun") else "shim"
-            self._tell_short(pos, kind, f"{forker} ran {scene.label(pos)}: {words}")
+            self._tell_short(pos, kind, f"{forker} ran {scene.label(pos)}", words)
             if kind == "runc" and self.entries and self.entries[-1].processes == [pos]:
                 end = scene.end_of(pos)
                 outcome = scene.end_text(end) if end.how == "exited" else None
@@ -249,18 +249,20 @@ class _Story:
         own = self._recorder >= 0 and int(self.scene.programs.forker[pos]) == self._recorder
         return own and self.scene.args(pos) != self._command
 
-    def _tell_short(self, pos: int, kind: str, text: str) -> None:
-        """Begin and end of a process in one step."""
+    def _tell_short(self, pos: int, kind: str, ran: str, words: str) -> None:
+        """Begin and end of a process in one step; the end alone, if it began before."""
         scene, began, end = self.scene, self.scene.exec_ns(pos), self.scene.end_of(pos)
         evidence = [] if began is None else [Evidence("EXEC", began, pos)]
         if began is None:
             began = scene.born_ns(pos)
-        ended = end.ts_ns
-        if ended is not None:
-            took = f" after {span(ended - began)}" if began is not None else ""
-            text = f"{text}, which {scene.end_text(end)}{took}"
-            evidence.append(Evidence("EXIT", ended, pos))
-        ts_ns = ended if began is None else began
+        text = f"{ran}: {words}"
+        if began is None:
+            text = f"{scene.label(pos)}, which had begun before, {scene.end_text(end)}: {words}"
+        elif end.ts_ns is not None:
+            text = f"{text}, which {scene.end_text(end)} after {span(end.ts_ns - began)}"
+        if end.ts_ns is not None:
+            evidence.append(Evidence("EXIT", end.ts_ns, pos))
+        ts_ns = end.ts_ns if began is None else began
         if ts_ns is not None:
             self.entries.append(Entry(ts_ns, kind, text, [pos], evidence))
 

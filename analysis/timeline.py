@@ -23,6 +23,8 @@ from tracer.text import printable
 
 # Signals and execs of one process that are told one by one; the rest is counted.
 TOLD = 20
+# From a fatal signal to the end that follows at once.
+_AT_ONCE_NS = 100_000_000
 # Calls of runc that change nothing.
 _QUERIES = ("state", "events", "ps", "list", "features")
 
@@ -222,11 +224,15 @@ class _Story:
         scene = self.scene
         # When process 1 ends, the kernel signals its whole namespace, also its own threads.
         end = scene.end_of(pos)
+        at_once = (
+            end.by is not None and end.ts_ns is not None and end.ts_ns - end.by.ts_ns < _AT_ONCE_NS
+        )
         found = [
             s
             for s in scene.signals.to(pos)
             if (s.kind != "pid-namespace-end" or s.sender != pos)
-            and (s == end.by or not says_nothing(s))
+            # The end tells who sent the signal that it followed at once.
+            and (not at_once if s == end.by else not says_nothing(s))
         ]
         for signal in found[:TOLD]:
             left = "" if signal.delivered else " (ignored, or already pending)"

@@ -177,6 +177,18 @@ def test_commands_of_no_container_and_requests_to_systemd(tmp_path: Path) -> Non
     ]
 
 
+def test_a_command_that_began_before(tmp_path: Path) -> None:
+    h = lives.host(start=False)
+    old = h.stream.process("docker", h.shell, exe="/usr/bin/docker", args=["docker", "events"])
+    still = h.stream.process("docker", h.shell, exe="/usr/bin/docker", args=["docker", "stats"])
+    h.stream.snapshot("start")
+    h.stream.die(old, 1)
+    assert still.alive
+    assert host_texts(report_of(h.stream, tmp_path)) == [
+        "docker, which had begun before, exited 1: docker events"
+    ]
+
+
 def test_a_shim_and_a_runc_of_unknown_containers_are_told_of_the_host(tmp_path: Path) -> None:
     h = lives.host()
     lives.call(h, h.dockerd, "/usr/bin/runc --version")

@@ -72,11 +72,23 @@ def test_a_killed_shim_and_the_orphan(tmp_path: Path) -> None:
     h.stream.signal(p["shim"], 9, h.shell)
     h.stream.die(p["shim"], signal=9)
     found = texts(h, tmp_path)
-    assert "SIGKILL to containerd-shim, the shim, sent by bash" in found
+    # The end that follows at once tells of the signal, too.
+    assert "SIGKILL to containerd-shim, the shim, sent by bash" not in found
     assert (
         "containerd-shim, the shim, was killed by SIGKILL, sent by bash; systemd adopted nginx, "
         "process 1: init of the pid namespace, confirmed" in found
     )
+
+
+def test_a_signal_whose_end_comes_later_is_told_when_it_was_sent(tmp_path: Path) -> None:
+    h = lives.host()
+    p = lives.begin(h)
+    h.stream.signal(p["init"], 9, h.shell)
+    h.stream.wait(3_000_000_000)  # it hung in a system call
+    lives.end(h, signal=9)
+    found = texts(h, tmp_path)
+    assert "SIGKILL to nginx, process 1, sent by bash" in found
+    assert "nginx, process 1, was killed by SIGKILL, sent by bash" in found
 
 
 def test_orphans_in_the_container_and_its_end(tmp_path: Path) -> None:
