@@ -165,10 +165,12 @@ class ControlPath:
 
     def _positions(self, sockets: pd.DataFrame, tgid: str, start_ns: str) -> npt.NDArray[np.int64]:
         scene = self._scene
-        index = pd.MultiIndex.from_arrays([scene.tgid, scene.start_ns])
-        wanted = pd.MultiIndex.from_arrays([sockets[tgid], sockets[start_ns]])
-        found: npt.NDArray[np.int64] = index.get_indexer(wanted).astype(np.int64)
-        return found
+        # Of millions of processes few have a number that a socket's holder has.
+        near = np.flatnonzero(np.isin(scene.tgid, sockets[tgid].to_numpy()))
+        numbers = zip(scene.tgid[near].tolist(), scene.start_ns[near].tolist(), strict=True)
+        known = dict(zip(numbers, near.tolist(), strict=True))
+        holders = zip(sockets[tgid].tolist(), sockets[start_ns].tolist(), strict=True)
+        return np.array([known.get(holder, -1) for holder in holders], np.int64)
 
     @cached_property
     def connections(self) -> list[Connection]:

@@ -50,7 +50,7 @@ class Records:
         found = self._columns.get(name)
         if found is None:
             table = self._table
-            rows: Any = {"TASK": table.tasks, _DETAILS: table.details}.get(name)
+            rows: Any = {"TASK": table.tasks, _DETAILS: table.detail_rows.rows}.get(name)
             rows = table.of(Type[name]) if rows is None else rows
             times = int64(np.asarray(rows["ts_ns"]))
             found = times, np.asarray(rows["tgid"]), np.asarray(rows["start_ns"])

@@ -93,12 +93,11 @@ def build_report(
     daemons = builder.daemons(only, window)
     capture.progress.begin("looking for what is wrong")
     findings = builder.findings(only, window)
-    ids = {c.id for c in chosen}
 
     def is_wanted(occurrence: Occurrence) -> bool:
-        return window.has(occurrence.ts_ns) and occurrence.container_id in ids
+        return window.has(occurrence.ts_ns)
 
-    answers = behaviours.describe(builder, is_wanted)
+    answers = behaviours.describe(builder, is_wanted, {c.id for c in chosen})
     talks = describe_control_path(builder, only)
     # Before the processes: all that are referred to are listed.
     described = recording.describe(capture, builder.clocks, builder.triggers, builder.ref)

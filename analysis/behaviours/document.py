@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from analysis.behaviours.behaviour import (
     EXITED,
@@ -19,15 +19,18 @@ from analysis.references import Json, References
 
 
 def describe(
-    references: References, wanted: Callable[[Occurrence], bool] = lambda occurrence: True
+    references: References,
+    wanted: Callable[[Occurrence], bool] = lambda occurrence: True,
+    containers: Collection[str] | None = None,
 ) -> list[Json]:
     """The answers of a capture to all questions, as JSON.
 
     Args:
         references: gives references, and lists who was referred to.
         wanted: occurrences that are to count.
+        containers: ids of those that are asked about; None: all.
     """
-    found = find_behaviours(references.capture, wanted)
+    found = find_behaviours(references.capture, wanted, containers)
     return [_behaviour(references, behaviour) for behaviour in found]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from analysis.behaviours import begins, daemons, ends
 from analysis.behaviours.behaviour import (
@@ -29,14 +29,17 @@ FINDERS: dict[str, Callable[[View], Iterator[Occurrence]]] = {
 
 
 def find_behaviours(
-    capture: Capture, wanted: Callable[[Occurrence], bool] = lambda occurrence: True
+    capture: Capture,
+    wanted: Callable[[Occurrence], bool] = lambda occurrence: True,
+    containers: Collection[str] | None = None,
 ) -> list[Behaviour]:
     """The answers to all QUESTIONS, also those that the capture says nothing of.
 
     Args:
         wanted: occurrences that are to count.
+        containers: ids of those that are asked about; None: all.
     """
-    view = View(capture)
+    view = View(capture, containers)
     doubts = _doubts(view)
     result = []
     for question in QUESTIONS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -42,14 +43,24 @@ class Life:
 
 
 class View:
-    """Lives of containers, and what happened to their processes."""
+    """Lives of containers, and what happened to their processes.
 
-    def __init__(self, capture: Capture) -> None:
-        self.case = Case(capture)
+    Args:
+        containers: ids of those that are asked about; None: all.
+    """
+
+    def __init__(self, capture: Capture, containers: Collection[str] | None = None) -> None:
+        self.case, self._containers = Case(capture), containers
         self.scene, self.story, self.table = self.case.scene, self.case.story, self.case.table
 
     @cached_property
     def lives(self) -> list[Life]:
+        """Those of the containers that are asked about."""
+        asked = self._containers
+        return [life for life in self._lives if asked is None or life.container.id in asked]
+
+    @cached_property
+    def _lives(self) -> list[Life]:
         """Runs that have a shim; conmon is none, the claims are about docker."""
         return [
             Life(container, run, run.shim, run.init)
@@ -68,7 +79,7 @@ class View:
     @cached_property
     def by_shim(self) -> dict[int, list[Life]]:
         found: dict[int, list[Life]] = {}
-        for life in self.lives:
+        for life in self._lives:
             found.setdefault(life.shim, []).append(life)
         return found
 
@@ -142,7 +153,7 @@ class View:
     @cached_property
     def shim_version(self) -> str | None:
         """v1 or v2; None: there is no shim, or there are both."""
-        found = {self.scene.roles[life.shim] for life in self.lives}
+        found = {self.scene.roles[life.shim] for life in self._lives}
         return found.pop().removeprefix("shim-") if len(found) == 1 else None
 
     # --- adoptions -----------------------------------------------------------------------------
