@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -15,14 +16,32 @@ from bench.recording import Setup
 from bench.suite import Plan, Suite
 from bench.table import render_table
 
-DEFAULT = Plan(rounds=15, storm_s=0.8, pipe_s=0.8, flood_s=2.0, idle_s=1.5, commands=9)
-QUICK = Plan(rounds=3, storm_s=0.4, pipe_s=0.4, flood_s=1.0, idle_s=0.5, commands=3)
+DEFAULT = Plan(
+    rounds=15,
+    storm_s=0.8,
+    pipe_s=0.8,
+    flood_s=2.0,
+    idle_s=1.5,
+    commands=9,
+    events=1_000_000,
+    reports=3,
+)
+QUICK = Plan(
+    rounds=3,
+    storm_s=0.4,
+    pipe_s=0.4,
+    flood_s=1.0,
+    idle_s=0.5,
+    commands=3,
+    events=200_000,
+    reports=1,
+)
 
 
 def main() -> None:
     """Parses the command line, measures, reports."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description="What recording costs on this machine."
+        prog="python -m bench", description="What recording and reports cost on this machine."
     )
     parser.add_argument("--quick", action="store_true", help="a first idea, in a minute")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures to FILE too")
@@ -32,6 +51,10 @@ def main() -> None:
     parser.add_argument(
         "--engine", choices=("core", "bcc"), default="core", help="of the recorder that is measured"
     )
+    parser.add_argument(
+        "--events", metavar="N", type=int, help="of the capture that reports are measured on"
+    )
+    parser.add_argument("--analysis", action="store_true", help="measure reports, nothing else")
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("bench: recording needs root; run make bench, or sudo")
@@ -40,6 +63,9 @@ def main() -> None:
     plan = QUICK if options.quick else DEFAULT
     if options.rounds is not None:
         plan = plan.with_rounds(max(1, options.rounds))
+    if options.events is not None:
+        plan = dataclasses.replace(plan, events=max(10_000, options.events))
+    plan = dataclasses.replace(plan, analysis_alone=options.analysis)
 
     begun = time.monotonic()
     machine = describe_machine()

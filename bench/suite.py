@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from bench.analysis import Readings, measure_analysis
 from bench.build import build_flood, build_storm
+from bench.busy_host import EVENTS_PER_S
 from bench.commands import measure_command, measure_report, measure_starts
 from bench.errors import BenchError
 from bench.flood import FloodRun, measure_flood
@@ -41,6 +43,8 @@ PIPE_RATIO = 1.05
 EVENT_BYTES = 20.0
 HELP_S = 0.15
 REPORT_S = 1.5
+ANALYSIS_RATE = 2_000_000
+ANALYSIS_MB = 2000
 PAGE_MB = 5.0
 PAINT_S = 3.0
 ZOOM_MS = 200.0
@@ -62,6 +66,9 @@ class Plan:
         rounds: pairs of runs for each ratio.
         storm_s, pipe_s, flood_s, idle_s: duration of one run each.
         commands: runs of each command that is timed.
+        events: of the capture that the analysis is measured on.
+        reports: runs of each of its commands.
+        analysis_alone: measure nothing else.
     """
 
     rounds: int
@@ -70,6 +77,9 @@ class Plan:
     flood_s: float
     idle_s: float
     commands: int
+    events: int
+    reports: int
+    analysis_alone: bool = False
 
     def limit_s(self, run_s: float) -> float:
         """How long the pairs of one load may take: twice what they do on a quiet machine."""
@@ -117,6 +127,16 @@ class Suite:
         self._say("others")
         surroundings = Surroundings()
         surroundings.look("before")
+        if not self._plan.analysis_alone:
+            self._measure_recording()
+        self._measure_analysis()
+        self._say("others")
+        surroundings.look("after")
+        self.results |= surroundings.as_json()
+        self.notes += surroundings.notes()
+
+    def _measure_recording(self) -> None:
+        """The recorder, and small things."""
         with self._or_row("exec'd to first event possible", "s", self._start_bar):
             self._measure_start()
         with self._or_row("recorder", "", None):
@@ -128,10 +148,6 @@ class Suite:
             self._add_memory(idle)
         self._measure_commands()
         self._measure_page()
-        self._say("others")
-        surroundings.look("after")
-        self.results |= surroundings.as_json()
-        self.notes += surroundings.notes()
 
     def _measure_start(self) -> None:
         self._say("start")
@@ -205,6 +221,29 @@ class Suite:
                 note = f"best runs {paired.best_wall_ratio():.3f}"
                 ratio = paired.wall_ratio()
                 self._row(f"{what}: with / without", "", PIPE_RATIO, ratio, note, digits=3)
+
+    def _measure_analysis(self) -> None:
+        events = self._plan.events
+        what = f"report of {events:,} events: events a second of CPU"
+        with self._or_row(what, "events/s", ANALYSIS_RATE, at_least=True, digits=0):
+            self._say(what)
+            found = measure_analysis(self._directory, events, self._plan.reports)
+            self.results["analysis"] = found.as_json()
+            self._add_readings(f"report of {events:,} events", found.report, ANALYSIS_RATE)
+            ten_seconds = f"the same, ten seconds of it (of {events / EVENTS_PER_S:,.0f})"
+            self._add_readings(ten_seconds, found.window)
+            self._add_readings("the same, one container", found.container)
+            if found.perf is None:
+                raise BenchError(f"perf script: {found.perf_problem}")
+            self._add_readings(f"perf script of {found.perf.events:,} events", found.perf)
+
+    def _add_readings(self, what: str, found: Readings, bar: float | None = None) -> None:
+        note = f"{found.rate('wall_s').median:,.0f} events/s of wall time"
+        rate = f"{what}: events a second of CPU"
+        self._row(rate, "events/s", bar, found.rate(), note, at_least=True, digits=0)
+        # The bar for memory is for ten million events.
+        rss_bar = ANALYSIS_MB if bar is not None and found.events > 9_000_000 else None
+        self._row(f"{what}: peak RSS", "MB", rss_bar, _one(found.rss_bytes / 1e6), digits=0)
 
     def _measure_pair(self, load: Load, run_s: float) -> Paired:
         paired = measure_paired(load, self._setup, self._plan.rounds, self._plan.limit_s(run_s))
