@@ -25,7 +25,7 @@ Json = dict[str, Any]
 _FOLDER = resources.files("analysis") / "html"
 
 # In the order in which they need each other.
-SCRIPTS = ("data", "lanes", "look", "shapes", "picture", "panel", "tables", "keys", "main")
+SCRIPTS = ("data", "lanes", "look", "shapes", "picture", "panel", "tables", "keys", "talk", "main")
 
 
 def render_template(name: str, **values: Any) -> str:

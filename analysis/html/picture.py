@@ -22,18 +22,19 @@ _MANY = 5000
 _EXECS = 50  # of one process
 
 
-def build_picture(report: Json, stories: list[Json]) -> Json:
+def build_picture(report: Json, stories: list[Json], talk: Json | None) -> Json:
     """Data of the picture.
 
     Args:
         stories: as `analysis.html.stories.build_story` gives them.
+        talk: as `analysis.html.talk.build_talk` gives it.
     """
-    return _Picture(report, stories).build()
+    return _Picture(report, stories, talk).build()
 
 
 class _Picture:
-    def __init__(self, report: Json, stories: list[Json]) -> None:
-        self.report, self.stories = report, stories
+    def __init__(self, report: Json, stories: list[Json], talk: Json | None) -> None:
+        self.report, self.stories, self.talk = report, stories, talk
         self.boot_ns: int = report["capture"]["started"]["boot_ns"]
         self.processes = self._drawn()
         self.number = {p["id"]: i for i, p in enumerate(self.processes)}
@@ -71,6 +72,7 @@ class _Picture:
                 if e["kind"] in ("trigger", "suspend", "clock")
             ],
             "stories": [self._story(story) for story in self.stories],
+            "talk": self.talk,
         }
 
     # --- times ---------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 from analysis.html import assemble
 from analysis.html.picture import build_picture
 from analysis.html.stories import build_story
+from analysis.html.talk import build_talk
 from analysis.render_behaviours import SHAPES
 from analysis.render_control_path import PROTOCOL_NAMES, end_name, link_text
 from analysis.render_text import ref_text
@@ -31,6 +32,7 @@ def render_report_page(report: Json, whys: list[Json]) -> str:
         whys: answers of `build_why` to what `analysis.html.stories.choose_targets` named.
     """
     stories = [build_story(report, why) for why in whys]
+    talk = build_talk(report)
     scripts = [assemble.chart_library(), assemble.report_script()]
     style = assemble.page_style()
     boot_ns = report["capture"]["started"]["boot_ns"]
@@ -74,7 +76,8 @@ def render_report_page(report: Json, whys: list[Json]) -> str:
         scripts=scripts,
         style=style,
         policy=assemble.policy(scripts, style),
-        data=assemble.embed_json(build_picture(report, stories)),
+        data=assemble.embed_json(build_picture(report, stories, talk)),
+        talk=talk,
     )
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from analysis.html.report_page import render_report_page
+from analysis.model import open_capture
+from analysis.report import build_report
 from tests import incidents, lives
 from tests.html.conftest import Open, Opened
 from tests.incidents import PAYLOADS
@@ -179,6 +183,34 @@ def test_losses_and_cuts_are_seen(open_page: Open) -> None:
     assert opened.run("rtrace.data.complete") is False
     words = opened.run("rtrace.tipOf('losses', [0, 1, 0, 1, 0]).innerText")
     assert "3 events" in words
+    assert opened.problems == []
+
+
+def test_who_talks_to_whom_is_drawn(open_page: Open, tmp_path: Path) -> None:
+    """Of a report whose control path has every state, with a hostile socket."""
+    path = incidents.recycled().stream.write(tmp_path / "y.rtrace")
+    report = build_report(open_capture(path))
+    [container] = report["containers"]
+    container["end"]["how"] = "running"
+    daemon, manager, shim = (container[key] for key in ("daemon", "manager", "shim"))
+    seen = {"protocol": "containerd-grpc", "socket": PAYLOADS[0], "first_ns": 1, "last_ns": 2}
+    seen |= {"from_end": {}, "to_end": {}, "accepted": True}
+    ends = {"from": daemon, "to": manager}
+    broken = {"from": manager, "to": shim, "protocol": "shim-ttrpc", "state": "not-connected"}
+    container["control_path"] = [{**broken, "socket": None, "last_ns": None, "ended": []}]
+    report["control_path"] = {
+        "known": True,
+        "why": None,
+        "looks": [{"complete": True}],
+        "connections": [{**seen, **ends, "at_end": True}],
+        "listeners": [],
+    }
+    opened = open_page(render_report_page(report, []))
+    assert opened.page.locator("#talk-chart canvas").count() == 1
+    states = [edge["state"] for edge in opened.run("rtrace.data.talk.edges")]
+    assert states == ["not-connected", "connected"]
+    assert opened.page.locator("#talks td code").inner_text() == PAYLOADS[0]
+    assert "NOT CONNECTED" in opened.page.locator("#containers").inner_text()
     assert opened.problems == []
 
 

@@ -58,7 +58,7 @@
     const style = getComputedStyle(document.documentElement);
     const value = (name) => style.getPropertyValue(`--${name}`).trim();
     colors = {};
-    for (const name of ["page", "ink", "soft", "line", "band", "pick", "fork", "adopt", "kill"]) {
+    for (const name of ["page", "ink", "soft", "line", "band", "pick", "fork", "adopt", "kill", "good"]) {
       colors[name] = value(name);
     }
     for (const name of Object.keys(TITLES)) {

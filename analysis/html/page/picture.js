@@ -13,7 +13,7 @@
 
   const element = document.getElementById("chart");
   const chart = echarts.init(element, null, { renderer: "canvas" });
-  const listeners = { select: [], step: [], scope: [], window: [] };
+  const listeners = { select: [], step: [], scope: [], window: [], draw: [] };
   const scopes = rtrace.scopes();
   const state = { scope: null, rows: [], rowOf: new Map(), selected: -1, time: [0, 1], lanes: [0, 1] };
   rtrace.currentStep = 0;
@@ -250,6 +250,7 @@
     rtrace.readLook();
     chart.setOption(option(), { notMerge: true });
     tell("window", state);
+    tell("draw", state);
   }
 
   // --- the window ------------------------------------------------------------------------------
