@@ -317,6 +317,9 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
         ([EVENT, chunk(b"TASK", bytes(7)), TAIL], "does not hold a snapshot"),
         ([EVENT, chunk(b"TASK", bytes(9)), TAIL], "does not hold a snapshot"),
         ([EVENT, chunk(b"TASK", b"\2" + bytes(7)), TAIL], "does not hold a snapshot"),
+        ([EVENT, chunk(b"SOCK", bytes(15)), TAIL], "does not hold a snapshot of sockets"),
+        ([EVENT, chunk(b"SOCK", bytes(17)), TAIL], "does not hold a snapshot of sockets"),
+        ([EVENT, chunk(b"SOCK", bytes(8) + b"\3" + bytes(7)), TAIL], "does not hold a snapshot"),
     ],
 )
 def test_stops_with_a_sentence(tmp_path: Path, chunks: list[bytes], message: str) -> None:
