@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from analysis.compare.comparison import build_comparison
-from analysis.compare.gather import find_sources, measure_all
-from analysis.html.compare_page import render_comparison_page
 from tests.html.conftest import Open
 from tests.incidents import PAYLOADS
 
@@ -20,16 +19,20 @@ pytestmark = pytest.mark.browser
 _SCENARIOS = ("shim-kill", "containerd-kill", "container-exit", "exec")
 
 
-def page_of(captures: Path, *labels: str) -> str:
-    """Docker 20.10 with shim v2 (containerd is a service) beside v1 (dockerd's child)."""
+def page_of(captures: Path, folder: Path, *labels: str) -> str:
+    """Docker 20.10 with shim v2 (containerd is a service) beside v1 (dockerd's child).
+
+    By a process of its own: it forks others, which this one, with a browser's driver, must not.
+    """
     paths = [
         f"{label}={captures}/bullseye-{topology}-{scenario}.rtrace"
         for label, topology in zip(labels, "AC", strict=True)
         for scenario in _SCENARIOS
     ]
-    measured, skipped = measure_all(find_sources(paths), lambda done, total: None)
-    assert not skipped
-    return render_comparison_page(build_comparison(measured, skipped, None))
+    page = folder / "compare.html"
+    rtrace = Path(sys.executable).with_name("rtrace")
+    subprocess.run([rtrace, "compare", *paths, "--format", "html", "-o", page], check=True)
+    return page.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +41,8 @@ def captures() -> Path:
 
 
 @pytest.fixture(scope="module")
-def old_and_new(captures: Path) -> str:
-    return page_of(captures, "new", "old")
+def old_and_new(captures: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return page_of(captures, tmp_path_factory.mktemp("compare"), "new", "old")
 
 
 def test_the_matrix_with_evidence_one_click_away(open_page: Open, old_and_new: str) -> None:
@@ -87,11 +90,12 @@ def test_accessible(open_page: Open, old_and_new: str, scheme: Any) -> None:
     assert opened.problems == []
 
 
-def test_labels_run_nothing(open_page: Open, captures: Path) -> None:
+def test_labels_run_nothing(open_page: Open, captures: Path, tmp_path: Path) -> None:
     # A label ends at the first "=".
     payloads = [payload.replace("=", "") for payload in PAYLOADS]
     payloads += ["<script>hit()</script>", "<img src onerror>"]
-    opened = open_page(page_of(captures, *random.Random(1).sample(payloads, 2)))
+    labels = random.Random(1).sample(payloads, 2)
+    opened = open_page(page_of(captures, tmp_path, *labels))
     opened.page.wait_for_timeout(200)
     assert opened.problems == []
     assert opened.run("document.querySelectorAll('script').length") == 3
