@@ -33,6 +33,34 @@ def untold_takeovers(log: Json, report: Json) -> list[str]:
     return result
 
 
+def untold_behaviours(log: Json, report: Json) -> list[str]:
+    """Outcomes that a witness expects of behaviours and that a report does not tell, in words."""
+    told = {behaviour["id"]: behaviour["occurrences"] for behaviour in report["behaviours"]}
+    result = []
+    for id_, expected in log["expect"].items():
+        for outcomes in expected:
+            if not any(_agrees(outcomes, occurrence) for occurrence in told[id_]):
+                tokens = [{who: sorted(_tokens(o[who])) for who in outcomes} for o in told[id_]]
+                result.append(f"{id_}: expected {outcomes}, told {tokens}")
+    return result
+
+
+def _agrees(expected: Json, occurrence: Json) -> bool:
+    return all(token in _tokens(occurrence[who]) for who, token in expected.items())
+
+
+def _tokens(outcome: Json | None) -> set[str]:
+    """What a witness may call an outcome: it sees that a shim has ended, and not that it was its
+    containerd that had killed it."""
+    if outcome is None:
+        return set()
+    found = {str(outcome["outcome"])}
+    by = outcome.get("by")
+    if outcome["outcome"] == "killed" and by and by["role"].startswith("containerd"):
+        found.add("exited")
+    return found | _tokens(outcome.get("meanwhile")) | _tokens(outcome["then"])
+
+
 def _find_chain(takeover: Json, moves: list[Json]) -> list[Json]:
     """Moves from the old parent to the new one that can have been between the two looks."""
     chain: list[Json] = []

@@ -322,8 +322,12 @@ def _judge_containerd(
 def _other_cause(view: View, end: Exit, life: Life) -> str | None:
     """The daemon did not end alone: what followed may not be because of it."""
     scene = view.scene
+    hit = [end.pos]
+    by = scene.end_of(end.pos).by
+    if by is not None and by.kind == "parent-death" and by.sender >= 0:
+        hit.append(by.sender)
     for pos, what in ((life.shim, "the shim"), (life.init, "process 1")):
-        if pos is not None and view.same_hand(end.pos, pos):
+        if pos is not None and any(view.same_hand(other, pos) for other in hit):
             return (
                 f"{what} of {life.name}, {scene.label(pos)}, was killed by the same process at "
                 "the same time: that is no consequence"

@@ -98,6 +98,9 @@ def _recycled(view: View, life: Life, init: int, contained: Outcome) -> tuple[st
             text += f" as a child of {scene.label(contained.new)}"
         if watched < _WATCHED_NS or not view.scene.alive_at(init, view.last_ns):
             return NOT_OBSERVED, f"{text}; then the recording ended"
+        near = [p for p in view.containerds if scene.pidns[p] == scene.pidns[life.shim]]
+        if near and not any(scene.alive_at(p, view.last_ns) for p in near):
+            text += ", with no containerd to recycle it"
         return CONTRADICTED, f"{text}, up to the end of the recording"
     after = span(contained.after_ns or 0)
     how = f"process 1 of {life.name}, {label}, {scene.end_text(end)}, {after} after its shim"
@@ -142,11 +145,14 @@ def container_exits(view: View) -> Iterator[Occurrence]:
 
 def _container_exit(view: View, life: Life, init: int, ended: int) -> Occurrence:
     scene, case = view.scene, view.case
-    shim = view.ended(life.shim, ended)
+    others = view.also_served(life, ended)
+    shim = None if others else view.ended(life.shim, ended)
     if shim is None:
-        shim = Outcome(UNAFFECTED, view.last_ns, max(view.last_ns - ended, 0))
+        died = int(scene.exit_ns[life.shim])
+        last = died if died >= 0 else view.last_ns
+        shim = Outcome(UNAFFECTED, last, max(last - ended, 0))
     zombies = None if case.end_ns is None else len(view.zombies(life))
-    verdict, why = _shim_followed(view, life, shim, zombies)
+    verdict, why = _shim_followed(view, life, shim, zombies, others)
     evidence = case.cite_end(init)
     evidence += case.cite_end(life.shim) if shim.end is not None else case.cite_state(life.shim)
     evidence += [e for pos in view.zombies(life)[:5] for e in case.cite_state(pos)]
@@ -166,14 +172,15 @@ def _container_exit(view: View, life: Life, init: int, ended: int) -> Occurrence
     )
 
 
-def _shim_followed(view: View, life: Life, shim: Outcome, zombies: int | None) -> tuple[str, str]:
+def _shim_followed(
+    view: View, life: Life, shim: Outcome, zombies: int | None, others: int
+) -> tuple[str, str]:
     scene, name = view.scene, view.scene.label(life.shim)
     if shim.end is None:
         watched = shim.after_ns or 0
         text = f"its shim, {name}, was still there {span(watched)} later"
-        others = _served(view, life)
         if others:
-            return NOT_OBSERVED, f"{text}: it serves {count(others, 'other container')} too"
+            return NOT_OBSERVED, f"{text}: it served {count(others, 'other container')} too"
         if watched < _STAYED_NS:
             return NOT_OBSERVED, f"{text}, when the recording ended"
         return CONTRADICTED, text
@@ -183,11 +190,6 @@ def _shim_followed(view: View, life: Life, shim: Outcome, zombies: int | None) -
     if zombies:
         return CONTRADICTED, f"{text}, but {count(zombies, 'zombie')} stayed"
     return HOLDS, f"{text}; no zombies stayed"
-
-
-def _served(view: View, life: Life) -> int:
-    """How many other containers the shim has served (a pod)."""
-    return len({other.container.id for other in view.by_shim[life.shim]} - {life.container.id})
 
 
 # --- what process 1 leaves behind --------------------------------------------------------------

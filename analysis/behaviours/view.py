@@ -83,6 +83,19 @@ class View:
             found.setdefault(life.shim, []).append(life)
         return found
 
+    def also_served(self, life: Life, ts_ns: int) -> int:
+        """How many other containers of its shim (a pod) were there then, and stayed."""
+        return len(
+            {
+                other.container.id
+                for other in self.by_shim[life.shim]
+                if other.init is not None
+                and other.init != life.init
+                and self.scene.start_ns[other.init] <= ts_ns
+                and not 0 <= self.scene.exit_ns[other.init] <= ts_ns
+            }
+        )
+
     def running(self, ts_ns: int) -> list[Life]:
         """Lives whose process 1 may have been there at a time."""
         began, ended = self._spans
@@ -219,12 +232,13 @@ class View:
 
     def same_hand(self, first: int, second: int) -> bool:
         """The process that killed the second sent the first a signal, too, at the same time."""
+        told = ("process", "kernel-call")  # kill(), or a write to cgroup.kill
         by = self.scene.end_of(second).by
-        if by is None or by.kind != "process" or by.sender < 0:
+        if by is None or by.kind not in told or by.sender < 0:
             return False
         return any(
             s.sender == by.sender
-            and s.kind == "process"
+            and s.kind in told
             and s.signal in (2, 3, 9, 15)
             and abs(s.ts_ns - by.ts_ns) <= _TOGETHER_NS
             for s in self.scene.signals.to(first)

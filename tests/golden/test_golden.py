@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import Any
 
 import pytest
 
 from tests.found import validator
-from tests.golden.captures import EXPECTED, Golden, Json, all_golden, engines, read_expected
+from tests.golden.captures import EXPECTED, Golden, all_golden, engines, read_expected
 from tests.golden.differences import differences
 from tests.golden.docker_versions import (
     DOCUMENT,
@@ -18,7 +17,7 @@ from tests.golden.docker_versions import (
     build_essence,
 )
 from tests.lab.judging import invented_takeovers
-from tests.witnessed import untold_takeovers
+from tests.witnessed import untold_behaviours, untold_takeovers
 
 GOLDEN = all_golden()
 ANEW = "if it is to be so: .venv/bin/python -m tests.golden"
@@ -57,27 +56,7 @@ def test_every_takeover_of_the_witness_is_told_and_none_is_invented(golden: Gold
 
 
 def test_behaviours_are_what_the_witness_saw(golden: Golden) -> None:
-    behaviours = {behaviour["id"]: behaviour for behaviour in golden.report["behaviours"]}
-    for id_, expected in golden.witness["expect"].items():
-        told = behaviours[id_]["occurrences"]
-        for outcomes in expected:
-            assert any(_agrees(outcomes, occurrence) for occurrence in told), (outcomes, told)
-
-
-def _agrees(expected: dict[str, str], occurrence: Json) -> bool:
-    return all(token in _tokens(occurrence[who]) for who, token in expected.items())
-
-
-def _tokens(outcome: Any) -> set[str]:
-    """What a witness may call an outcome: it sees that a shim has ended, and not that it was its
-    containerd that had killed it."""
-    if outcome is None:
-        return set()
-    found = {outcome["outcome"]}
-    by = outcome.get("by")
-    if outcome["outcome"] == "killed" and by and by["role"].startswith("containerd"):
-        found.add("exited")
-    return found | _tokens(outcome.get("meanwhile")) | _tokens(outcome["then"])
+    assert untold_behaviours(golden.witness, golden.report) == []
 
 
 def test_a_killed_shims_container_shows_who_killed_it_and_whose_child_it_was() -> None:

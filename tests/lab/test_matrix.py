@@ -19,7 +19,7 @@ from tests.lab.recording import record, recorded_name
 from tests.lab.roots import BY_HAND, SUITES
 from tests.lab.scenarios import SCENARIOS
 from tests.witness import TICK_NS
-from tests.witnessed import untold_takeovers
+from tests.witnessed import untold_behaviours, untold_takeovers
 
 pytestmark = [pytest.mark.kernel, pytest.mark.lab]
 
@@ -82,6 +82,7 @@ def test_what_the_witness_saw_is_told_and_nothing_is_invented(told: Told) -> Non
     assert report["losses"]["events"] == 0
     assert untold_takeovers(log, report) == []
     assert invented_takeovers(log, report) == []
+    assert untold_behaviours(log, report) == []
     if log["scenario"] == "shim-kill":
         check_why(told)
 

@@ -425,7 +425,26 @@ def test_a_shim_that_serves_another_container(tmp_path: Path) -> None:
     s.die(p["init"])
     exits = answers(h, tmp_path)["container-exit"]
     assert exits["verdict"] == "not-observed"
-    assert "serves 1 other container" in only(exits)["why"]
+    assert "served 1 other container" in only(exits)["why"]
+
+
+def test_a_pod_that_ends_one_container_after_the_other(tmp_path: Path) -> None:
+    """GIVEN a shim that ends with its last container THEN it is unaffected by the first's end."""
+    h = lives.host(managed=False)
+    p = lives.begin(h)
+    s = h.stream
+    runc = s.fork(p["shim"])
+    s.exec(runc, "/usr/bin/runc", f"runc --root /r create --bundle /b {OTHER_CID}")
+    other = lives.stages(h, runc, OTHER_CID, pidns=4026532600)
+    s.exec(other, "/bin/app", "app")
+    s.die(runc)
+    s.die(p["init"])
+    s.wait(20 * MS)
+    s.die(other)
+    clean_up(h, p["shim"])
+    first, last = answers(h, tmp_path)["container-exit"]["occurrences"]
+    assert (first["verdict"], first["shim"]["outcome"]) == ("not-observed", "unaffected")
+    assert (last["verdict"], last["shim"]["outcome"]) == ("holds", "exited")
 
 
 def test_a_zombie_stays(tmp_path: Path) -> None:
@@ -639,12 +658,14 @@ def test_dockerd_died_just_before_the_end(tmp_path: Path) -> None:
     assert (dockerd["observed"], dockerd["verdict"]) == (True, "not-observed")
 
 
-def test_whole_unit_killed(tmp_path: Path) -> None:
-    """GIVEN systemd killed dockerd and the shims THEN nothing is said of consequences."""
+@pytest.mark.parametrize("how", [{}, {"origin": Origin.NOINFO, "context": Context(0)}])
+def test_whole_unit_killed(how: dict[str, Any], tmp_path: Path) -> None:
+    """GIVEN systemd killed dockerd and the shims, by kill() or by their cgroup, THEN nothing is
+    said of consequences."""
     h = lives.host(managed=False)
     p = lives.begin(h)
-    for victim in (h.dockerd, p["shim"]):
-        h.stream.signal(victim, 9, h.init)
+    h.stream.signal(h.dockerd, 9, h.init)
+    h.stream.signal(p["shim"], 9, h.init, **how)
     for victim in (h.dockerd, p["shim"]):
         h.stream.die(victim, signal=9)
     dockerd = answers(h, tmp_path)["dockerd-exit"]
