@@ -35,8 +35,7 @@ def ctr_task(scene: Scene) -> None:
     scene.ctr("task", "start", "-d", "web")
     web = _look_at(scene, "web")
     step = scene.witness.steps[-1]
-    asked = scene.ctr("task", "exec", "--exec-id", "one", "web", "/bin/sh", "-c", "echo $PPID")
-    scene.witness.observe("getppid", "of a process of ctr task exec, inside", int(asked))
+    _ask_for_parent(scene, "web")
     scene.expect("exec", step, shim=web.shim, container=web.init)
     scene.ctr("task", "kill", "--signal", "SIGKILL", "web")
     scene.wait_gone(web.init)
@@ -51,9 +50,7 @@ def ctr_moby(scene: Scene) -> None:
     web = scene.docker_run("web")
     full = scene.docker("inspect", "-f", "{{.Id}}", "web").strip()
     step = scene.witness.steps[-1]
-    exec_ = ("task", "exec", "--exec-id", "one", full, "/bin/sh", "-c", "echo $PPID")
-    asked = scene.ctr(*exec_, namespace="moby")
-    scene.witness.observe("getppid", "of a process of ctr task exec, inside", int(asked))
+    _ask_for_parent(scene, full, "moby")
     scene.expect("exec", step, shim=web.shim, container=web.init)
     scene.ctr("task", "kill", "--signal", "SIGKILL", full, namespace="moby")
     step = scene.witness.steps[-1]
@@ -80,3 +77,10 @@ def _look_at(scene: Scene, name: str) -> Container:
     (pid,) = [int(line.split()[1]) for line in lines if line.split()[0] == name]
     scene.witness.observe("ctr", f"pid of {name}", pid)
     return scene.look_at_pid(pid, name)
+
+
+def _ask_for_parent(scene: Scene, container: str, namespace: str = "default") -> None:
+    """What a process of `ctr task exec` says; ctr may lose the output of one that soon ends."""
+    command = ("task", "exec", "--exec-id", "one", container, "/bin/sh", "-c", "echo $PPID")
+    said = scene.ctr(*command, namespace=namespace).strip()
+    scene.witness.observe("getppid", "of a process of ctr task exec, inside", said)
