@@ -91,11 +91,11 @@ def both_kill(scene: Scene) -> None:
         scene.leave_dead("containerd")
     web = scene.docker_run("web")
     step = scene.kill(scene.dockerd)
-    if scene.has_containerd_service:
-        scene.kill(scene.containerd)
+    if scene.has_containerd_service:  # else it dies with its dockerd
+        step = scene.kill(scene.containerd)
     scene.wait_gone(scene.dockerd, scene.containerd)
     scene.linger(1.0)
-    scene.expect("dockerd-exit", step, shim=web.shim, container=web.init)
+    scene.expect("containerd-exit", step, shim=web.shim, container=web.init)
 
 
 @scenario("unit-kill")
