@@ -44,13 +44,16 @@ class ChunkReader:
 
     def __init__(self, path: str, fd: int) -> None:
         self.path, self.offset = path, 0
-        self._fd = fd
+        self._fd, self._size = fd, os.fstat(fd).st_size
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=RAW_LIMIT)
 
     @property
     def share(self) -> float:
-        """How much of the file was read, 0 to 1; a file that grows may be read beyond its size."""
-        return min(self.offset / max(os.fstat(self._fd).st_size, 1), 1.0)
+        """How much of the file was read, 0 to 1, by its size when it was opened. It may have grown.
+
+        May be asked in another thread than the one that reads, and closes.
+        """
+        return min(self.offset / max(self._size, 1), 1.0)
 
     def read_header(self) -> dict[str, Any]:
         """What the file begins with: the prefix, and the content of HEAD.

@@ -30,6 +30,8 @@ from tracer import abi
 # Generous: other work on the machine may take nearly all of it. An emulated machine needs more.
 DEADLINE_S = float(os.environ.get("RTRACE_TEST_DEADLINE_S", "60"))
 RTRACE = str(Path(sys.executable).parent / "rtrace")
+# That work may also keep a recorder from its rings for seconds. Tests of losses take less room.
+ROOM = ("--buffer", "64MiB")
 
 _STRIDE = 8 + abi.EVENT_SIZE
 _ROWS = np.dtype(abi.numpy_layout((abi.Event, 8), itemsize=_STRIDE))
@@ -273,7 +275,7 @@ class Recorder:
         self.path = path or folder / "x.rtrace"
         self.capture = Capture(self.path)
         self.stdout_path, self.stderr_path = folder / "stdout", folder / "stderr"
-        arguments = [*wrapper, program, "record", "-o", str(self.path), *options]
+        arguments = [*wrapper, program, "record", "-o", str(self.path), *ROOM, *options]
         if command:
             arguments += ["--", *command]
         with self.stdout_path.open("wb") as stdout, self.stderr_path.open("wb") as stderr:

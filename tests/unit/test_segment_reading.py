@@ -57,6 +57,15 @@ def test_reading_twice(segments: Path) -> None:
         list(reader.chunks())
 
 
+def test_how_much_was_read(segments: Path) -> None:
+    with CaptureReader(segments) as reader:
+        shares = [reader.share for _ in reader.chunks()]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.2
+    # AND who asks in another thread may do so when it has been closed meanwhile.
+    assert reader.share == 1
+
+
 def test_numbers_of_more_digits_come_after(segments: Path) -> None:
     for number in range(1, 6):
         (segments / f"{number:06}.rtrace").unlink()
