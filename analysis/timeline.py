@@ -267,6 +267,9 @@ class _Story:
             text += self._with_namespace(pos, end.ts_ns)
         main = self._is_main(pos, end.ts_ns)
         self._add_adoptions(end.ts_ns, kind, text, pos, adopted, evidence, main=main)
+        told = self.entries[-1].processes
+        if end.by is not None and end.by.sender >= 0 and end.by.sender not in told:
+            told.append(end.by.sender)
 
     def _is_main(self, pos: int, exit_ns: int) -> bool:
         """Of the ends that of process 1, and of a shim while its process 1 lives."""

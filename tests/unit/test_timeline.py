@@ -72,7 +72,10 @@ def test_a_killed_shim_and_the_orphan(tmp_path: Path) -> None:
     h.stream.signal(p["shim"], 9, h.shell)
     h.stream.die(p["shim"], signal=9)
     found = texts(h, tmp_path)
-    # The end that follows at once tells of the signal, too.
+    # The end that follows at once tells of the signal, too, and of who sent it.
+    capture, entries = told(h, tmp_path)
+    (end,) = [e for e in entries if "was killed" in e.text]
+    assert capture.processes.index.get_loc(h.shell.id) in end.processes
     assert "SIGKILL to containerd-shim, the shim, sent by bash" not in found
     assert (
         "containerd-shim, the shim, was killed by SIGKILL, sent by bash; systemd adopted nginx, "
