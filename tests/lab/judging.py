@@ -1,6 +1,6 @@
 """Holds what rtrace tells of a recorded scenario against the log of its witness.
 
-`tests.witnessed.untold_takeovers` looks for what is missing; this looks for what is too much.
+`tests.witnessed` looks for what is missing; this looks for what is too much.
 """
 
 from __future__ import annotations
