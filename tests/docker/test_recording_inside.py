@@ -15,6 +15,7 @@ import pytest
 import tracer
 from demo.privatedocker import PrivateDocker
 from tests.kernel.recording import Capture, read_capture
+from tests.unit.sockets import snapshots
 from tracer.abi import Type
 
 pytestmark = [pytest.mark.docker, pytest.mark.kernel]
@@ -64,6 +65,9 @@ def test_recording(private_docker: PrivateDocker, tmp_path: Path, pid: str) -> N
     dockerd = private_docker.dockerd.pid
     isolated = [what for what in problems(capture) if "a pid namespace of its own" in what]
     containers = {f["name"] for f in capture.json(b"FACT") if f["kind"] == "container"}
+    looks = snapshots(capture.of(b"SOCK"))
+    assert {reason for reason, _ in looks} >= {"start", "end"}
+    assert (dockerd in {s.tgid for _, sockets in looks for s in sockets}) == (pid == "host")
     if pid == "host":
         assert capture.processes("start")[dockerd]["args"][0].endswith("dockerd")
         assert not isolated

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from tests.kernel.recording import (
     read_capture,
     run_rtrace,
 )
+from tests.unit.sockets import snapshots
 from tracer.abi import Type
 
 pytestmark = pytest.mark.kernel
@@ -106,8 +109,14 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
 def test_what_it_takes_to_record(
     nobody: Nobody, bystander: subprocess.Popen[bytes], capabilities: tuple[str, ...]
 ) -> None:
-    capture = record(nobody, *capabilities)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0{NAME}")
+        listener.listen()
+        capture = record(nobody, *capabilities)
 
+    # Sockets of root's processes are seen all the same.
+    for _, sockets in snapshots(capture.of(b"SOCK")):
+        assert os.getpid() in {s.tgid for s in sockets if s.name == NAME.encode()}
     # What /proc shows to everybody is there; programs are not, which capture and report say.
     for phase in ("start", "end"):
         process = capture.processes(phase)[bystander.pid]
