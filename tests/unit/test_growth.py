@@ -1,0 +1,156 @@
+"""A capture is hostile input: the work on it grows with its size, not with the square of it.
+
+What is counted are the lines of analysis/ that run, not seconds: the same on any machine. Between
+size n and 2n, and between 2n and 4n, twice as many are added if the work is linear: 2.00 times was
+measured. A look at each container for each client made it 2.10.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import analysis
+from analysis.model import open_capture
+from analysis.render_text import render_text
+from analysis.report import build_report
+from tests import lives
+from tests.streams import Stream
+
+_HERE = str(Path(analysis.__file__).parent)
+_PIDNS = 4026532500
+
+
+def containers(size: int) -> Stream:
+    """Containers, one after the other, each with a client that names it."""
+    host = lives.host()
+    for number in range(size):
+        cid, name = f"{number:064x}", f"web-{number}"
+        client = f"docker run --rm --name {name} nginx"
+        lives.begin(host, cid=cid, name=name, client=client, pidns=_PIDNS + number)
+        lives.end(host, cid, stop=False)
+    host.stream.snapshot("end")
+    return host.stream
+
+
+def checked_container(size: int) -> Stream:
+    """One container with many health checks."""
+    host = lives.host()
+    parts = lives.begin(host)
+    for _ in range(size):
+        process = lives.run_exec(host, parts["shim"], lives.CID, "/bin/true")
+        host.stream.die(process)
+    host.stream.snapshot("end")
+    return host.stream
+
+
+def crowd(size: int) -> Stream:
+    """Processes in one container, killed with it."""
+    host = lives.host()
+    init = lives.begin(host)["init"]
+    for _ in range(size):
+        host.stream.fork(init)
+    host.stream.signal(init, 9, host.shell)
+    lives.end(host, signal=9)
+    return host.stream
+
+
+def orphans(size: int) -> Stream:
+    """A parent of many dies, and so does each next reaper."""
+    stream = Stream()
+    init = stream.process("systemd", tgid=1)
+    shim = stream.process("shim", init, subreaper=True)
+    parent = stream.fork(shim)
+    for _ in range(size):
+        stream.fork(stream.fork(parent))
+    for child in list(parent.children):
+        stream.die(child)
+    stream.die(parent)
+    stream.die(shim)
+    stream.snapshot("end")
+    return stream
+
+
+def signals(size: int) -> Stream:
+    """Many signals to one process, each by another."""
+    stream = Stream()
+    init = stream.process("systemd", tgid=1)
+    target = stream.fork(init)
+    for _ in range(size):
+        sender = stream.fork(init)
+        stream.signal(target, 15, sender)
+        stream.die(sender)
+    stream.die(target, signal=15)
+    stream.snapshot("end")
+    return stream
+
+
+def recycled(size: int) -> Stream:
+    """All processes have the same number."""
+    stream = Stream()
+    init = stream.process("systemd", tgid=1)
+    stream.snapshot("start")
+    for _ in range(size):
+        process = stream.fork(init, tgid=777)
+        stream.exec(process, "/bin/true")
+        stream.die(process)
+    stream.snapshot("end")
+    return stream
+
+
+def giant_texts(size: int) -> Stream:
+    """Names as long as a record allows, all of them different."""
+    stream = Stream()
+    init = stream.process("systemd", tgid=1)
+    for number in range(size):
+        process = stream.fork(init)
+        group = f"/{'x' * 200}/" * 4 + f"{number:064x}"
+        stream.exec(process, f"/{'y' * 400}/{number}", ["z" * 3000, str(number)], cgroup=group)
+        stream.die(process)
+    return stream
+
+
+MAKERS = (
+    containers,
+    checked_container,
+    crowd,
+    orphans,
+    signals,
+    recycled,
+    giant_texts,
+)
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_work_grows_with_the_size(make: Callable[[int], Stream], tmp_path: Path) -> None:
+    few, more, many = (
+        _count_lines(make(size).write(tmp_path / f"{size}.rtrace")) for size in (16, 32, 64)
+    )
+    assert many - more <= 2.05 * (more - few)
+
+
+def _count_lines(path: Path) -> int:
+    """Lines of analysis/ that a report of a capture runs."""
+    count = 0
+
+    def on_line(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return on_line
+
+    def on_call(frame: FrameType, *_: Any) -> Any:
+        return on_line if frame.f_code.co_filename.startswith(_HERE) else None
+
+    before = sys.gettrace()
+    sys.settrace(on_call)
+    try:
+        report = build_report(open_capture(path), every_process=False)
+        render_text(report, width=100, color=False)
+    finally:
+        sys.settrace(before)
+    return count
