@@ -56,7 +56,7 @@ def main() -> int:
     os.chdir(CHECKOUT)  # the command line is in each capture: it has no path of this machine
     try:
         return int(_COMMANDS[options.command](options) or 0)
-    except (BootstrapError, LabError) as error:
+    except (BootstrapError, LabError, AssertionError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
 

@@ -161,7 +161,7 @@ class Lab(Machine):
             words = done.stdout.split("\n")[0].split()
             if done.returncode == 0 and words:
                 numbers = [w.lstrip("v") for w in words if w.lstrip("v")[:1].isdigit()]
-                found[name] = re.sub(r"[~+](ds|dfsg).*", "", numbers[0]).replace("~", "-")
+                found[name] = re.sub(r"[~+](ds|dfsg|unknown).*", "", numbers[0]).replace("~", "-")
         return found
 
     def processes(self) -> list[int]:

@@ -25,7 +25,7 @@ SUITES: dict[str, tuple[str, ...]] = {
     "bullseye": (),
     "bookworm": ("podman", "crun", "conmon"),
     "trixie": ("docker-cli",),
-    "sid": ("docker-cli",),
+    "sid": ("docker-cli", "mount"),
 }
 BY_HAND = ("sid",)  # it changes daily, and may be broken
 # Debian's copies of sid may be older than their own "Valid-Until"; the signature is checked.

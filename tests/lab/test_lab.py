@@ -97,7 +97,10 @@ def test_by_hand(checkout: Path) -> None:
     assert gone.stderr.startswith(f"lab: no lab {name} is running; running: ")
 
 
-def test_a_suite_that_cannot_be_had_fails_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_suite_that_cannot_be_had_fails_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(roots.SUITES, "buzzword", ())
 
     with pytest.raises(BootstrapError, match=r"a root of buzzword: mmdebstrap failed, see /"):
