@@ -95,9 +95,8 @@ def find_baseline(groups: Sequence[Group], wanted: str | None) -> Group:
             return found[0]
         if found:
             break
-    names = "; ".join(f"{g.id}: {g.name}" for g in groups)
-    raise UsageError(
-        f"no baseline '{printable(wanted)}'" if not found else f"several are '{printable(wanted)}'",
-        "" if not found else ", ".join(g.name for g in found),
-        f"there are {names}",
-    )
+    shown = printable(wanted)
+    names = "; ".join(f"{g.id}: {g.name}" for g in found or groups)
+    if found:
+        raise UsageError(f"cannot choose a baseline by '{shown}'", f"it fits {names}", "say which")
+    raise UsageError(f"no baseline '{shown}'", "no group is called so", f"there are {names}")

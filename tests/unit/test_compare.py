@@ -137,8 +137,11 @@ def test_a_baseline_by_version_number_or_name(wanted: str, tmp_path: Path) -> No
 
 def test_no_such_baseline(tmp_path: Path) -> None:
     shim_killed(tmp_path / "a.rtrace")
-    with pytest.raises(UsageError, match=r"no baseline 'x'; there are 1: docker 20\.10\.5"):
+    with pytest.raises(UsageError, match=r"no baseline 'x': .* there are 1: docker 20\.10\.5"):
         compared(tmp_path, baseline="x")
+    shim_killed(tmp_path / "b.rtrace", shim="v1")
+    with pytest.raises(UsageError, match=r"baseline by '20\.10\.5': it fits 1: .*; 2: "):
+        compared(tmp_path, baseline="20.10.5")
 
 
 def test_several_at_a_time_give_what_one_gives(tmp_path: Path) -> None:
