@@ -55,6 +55,7 @@ class FactFinder:
     Args:
         write_fact: takes the content of a FACT chunk; called from other threads.
         view: /proc, for the processes that records name.
+        ask_programs: see `read_runtimes`.
 
     Attributes:
         containers_seen: how many containers there were so far.
@@ -63,8 +64,14 @@ class FactFinder:
         HostError: no thread can be started.
     """
 
-    def __init__(self, write_fact: Callable[[dict[str, Any]], None], view: ProcView) -> None:
-        self._write_fact, self._view = write_fact, view
+    def __init__(
+        self,
+        write_fact: Callable[[dict[str, Any]], None],
+        view: ProcView,
+        *,
+        ask_programs: bool = True,
+    ) -> None:
+        self._write_fact, self._view, self._ask_programs = write_fact, view, ask_programs
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._round = 0
@@ -182,7 +189,7 @@ class FactFinder:
 
     def _find_runtimes(self, tasks: Iterable[abi.Task]) -> None:
         found = []
-        for fact in read_runtimes(tasks, self._view):
+        for fact in read_runtimes(tasks, self._view, ask_programs=self._ask_programs):
             fact["ts_ns"] = boot_ns()
             if fact["kind"] == "container":
                 # Its files may say more than the daemon's list.

@@ -89,7 +89,9 @@ class Recorder:
     ) -> None:
         self._options, self._engine, self._writer = options, engine, writer
         self._clocks = ClockWatch(self._write_fact)
-        self._facts = FactFinder(self._write_fact, view)
+        # Another pid namespace mostly has programs of its own, which are not on this PATH.
+        ask_programs = options.record_filter.pidns in (0, view.pidns)
+        self._facts = FactFinder(self._write_fact, view, ask_programs=ask_programs)
         unfiltered = options.record_filter.kind is abi.Filter.NONE
         self._kernel_log = KernelLog(self._write_fact, with_groups=unfiltered)
         self._triggers = TriggerWatch(options.triggers) if options.triggers else None

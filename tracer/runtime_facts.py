@@ -46,8 +46,14 @@ def daemon_ids(tasks: Iterable[abi.Task]) -> frozenset[tuple[int, int]]:
     return frozenset((daemon.tgid, daemon.start_ns) for daemon in daemons)
 
 
-def read_runtimes(tasks: Iterable[abi.Task], view: ProcView) -> Iterator[dict[str, Any]]:
-    """FACT chunks of the kinds "runtime" and "problem" for the processes of the snapshot."""
+def read_runtimes(
+    tasks: Iterable[abi.Task], view: ProcView, *, ask_programs: bool = True
+) -> Iterator[dict[str, Any]]:
+    """FACT chunks of the kinds "runtime" and "problem" for the processes of the snapshot.
+
+    Args:
+        ask_programs: what no daemon has told may be asked from the programs on this process's PATH.
+    """
     told: set[str] = set()
     for daemon in find_daemons(tasks, _DOCKERD_NAMES):
         with view.open(daemon.tgid, daemon.start_ns) as directory:
@@ -55,7 +61,7 @@ def read_runtimes(tasks: Iterable[abi.Task], view: ProcView) -> Iterator[dict[st
                 if fact["kind"] == "runtime":
                     told.add(fact["name"])
                 yield fact
-    for name, command in _PROGRAMS.items():
+    for name, command in _PROGRAMS.items() if ask_programs else ():
         answer = None if name in told else _ask_program(name, command)
         if answer is not None:
             yield answer

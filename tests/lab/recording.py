@@ -13,11 +13,11 @@ from tests.lab.scenarios import Scenario
 from tests.lab.scene import Scene
 from tests.witness import Witness
 
-# A capture is to tell of the lab and of nothing else: not of this host's name, nor of the versions
-# of the programs on its PATH. The recorder ends with the test run.
+# A capture is to tell of the lab and of nothing else: not of this host's name either. The recorder
+# ends with the test run.
 _WRAPPER = (
     *("setpriv", "--pdeathsig", "TERM", "unshare", "--uts"),
-    *("sh", "-c", 'hostname lab && PATH=/nowhere exec "$@"', "sh"),
+    *("sh", "-c", 'hostname lab && exec "$@"', "sh"),
 )
 _GRACE_S = 0.3  # reaped processes are told of a little later
 

@@ -138,6 +138,7 @@ def test_programs(answers: dict[str, Any], tmp_path: Path) -> None:
     program(tmp_path, "dockerd", "echo Docker version 18.06.3-ce, build d7080c1")
     program(tmp_path, "containerd", "echo containerd github.com/x/containerd v1.6.20~ds1 1.6")
     program(tmp_path, "runc", "echo runc version 1.1.5+ds1; echo spec: 1.0.2-dev")
+    assert list(read_runtimes([SERVICE], VIEW, ask_programs=False)) == []
     program(tmp_path, "podman", "exit 1")
     program(tmp_path, "crun", "exec sleep 60")
 
