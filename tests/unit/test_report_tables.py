@@ -48,9 +48,11 @@ def test_the_command_line_offers_the_tables() -> None:
 
 @pytest.mark.parametrize("name", list(REPORT_TABLES))
 def test_every_table_reads_back(name: str, report: Any) -> None:
-    rows = read(render_report_csv(report, name))
-    assert rows
-    assert tuple(rows[0]) == REPORT_TABLES[name][0]
+    text = render_report_csv(report, name)
+    [header] = csv.reader([text.splitlines()[0]])
+    assert tuple(header) == REPORT_TABLES[name][0]
+    # Nobody looked at sockets here: test_control_path has connections.
+    assert bool(read(text)) == (name != "connections")
 
 
 def test_times_are_exact_and_numbers(report: Any) -> None:
