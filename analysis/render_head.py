@@ -147,6 +147,8 @@ def _filter(report: Json) -> str:
     if not found:
         return ""
     kind = found.get("kind")
+    if found.get("ticket"):
+        return "; narrowed for a ticket: only what that is about"
     if kind == "pidns":
         return f"; only the pid namespace of process {printable(str(found.get('pid')))}"
     if kind == "cgroup":

@@ -21,7 +21,12 @@ _SEVERITY = {"error": "**error**", "warning": "**warning**", "info": "info"}
 
 def render_markdown(report: Json) -> str:
     """Report as Markdown, ended by a newline, at most 65,536 characters."""
-    return fit(_Markdown(report).parts())
+    return fit(report_parts(report))
+
+
+def report_parts(report: Json) -> list[Part]:
+    """The parts of that document: head, findings, then the rest."""
+    return _Markdown(report).parts()
 
 
 def plain(text: str | None) -> str:

@@ -17,28 +17,15 @@ _JSON = "`rtrace why --format json`"
 
 def render_why_markdown(why: Json) -> str:
     """Answer as Markdown, ended by a newline, at most 65,536 characters."""
-    boot_ns = why["capture"]["started"]["boot_ns"]
     answer = why["answer"]
     target = why["target"]
     name = target["asked"]
     head = [f"# rtrace why {plain(name)}", "", *warnings(why["capture"], why["losses"])]
-    for reason in answer["reasons"] or [answer]:
-        doubt = "" if reason["certainty"] == "confirmed" else f" *{reason['certainty']}*"
-        head.append(f"- {plain(reason['text'])}{doubt}")
+    head += reason_lines(why)
     head += ["", f"Certainty: {answer['certainty']}. Host {plain(why['capture']['hostname'])}."]
-    rows = [
-        [
-            seconds(step["ts_ns"] - boot_ns, sign=True),
-            (step["utc"] or "")[11:23],
-            plain(step["text"]),
-            step["certainty"] or "",
-        ]
-        for step in why["chain"]
-    ]
-    lines = table(["seconds", "UTC", "what happened", "certainty"], rows, "rlll")
     parts = [Part(head)]
-    if rows:
-        parts.append(Part(["## How it came to that", "", *lines[:2]], lines[2:], "step", _JSON))
+    if why["chain"]:
+        parts.append(chain_part(why, ["## How it came to that", ""]))
     for title, key, tell in (
         ("Who started whom, up from where the chain begins", "lineage", _ancestor),
         ("Died with it", "died_with", _person),
@@ -51,6 +38,32 @@ def render_why_markdown(why: Json) -> str:
     if missing:
         parts.append(Part(["## What the capture cannot tell", ""], missing, "sentence", _JSON))
     return fit(parts)
+
+
+def reason_lines(why: Json) -> list[str]:
+    """The answer, and how sure it is: lines of a list."""
+    answer = why["answer"]
+    lines = []
+    for reason in answer["reasons"] or [answer]:
+        doubt = "" if reason["certainty"] == "confirmed" else f" *{reason['certainty']}*"
+        lines.append(f"- {plain(reason['text'])}{doubt}")
+    return lines
+
+
+def chain_part(why: Json, head: list[str], *, optional: bool = False) -> Part:
+    """The chain of causes as a table below some lines."""
+    boot_ns = why["capture"]["started"]["boot_ns"]
+    rows = [
+        [
+            seconds(step["ts_ns"] - boot_ns, sign=True),
+            (step["utc"] or "")[11:23],
+            plain(step["text"]),
+            step["certainty"] or "",
+        ]
+        for step in why["chain"]
+    ]
+    lines = table(["seconds", "UTC", "what happened", "certainty"], rows, "rlll")
+    return Part([*head, *lines[:2]], lines[2:], "step", _JSON, optional, "answer")
 
 
 def _ancestor(person: Json) -> str:

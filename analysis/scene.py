@@ -138,6 +138,11 @@ class Scene:
         adopted: list[int] = found[self._by_child.has[found]].tolist()
         return adopted
 
+    def parents_of(self, pos: int) -> list[int]:
+        """Parents that a process had, in order; -1 where one is not known."""
+        found: list[int] = self._interval_parent[self.intervals_of(pos)].tolist()
+        return found
+
     def adoptions_of(self, child: int) -> list[Adoption]:
         """Reparents of a process, in order."""
         return [self.adoption(row) for row in self._by_child.rows(child)]

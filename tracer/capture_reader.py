@@ -38,12 +38,15 @@ from tracer.chunk_reader import NO_CAPTURE, ChunkReader, DamageError
 from tracer.errors import CaptureError
 from tracer.segments import list_segments, open_segment, segment_name, segments_path
 
+_ARCHIVE = b"PK\x03\x04"
+"""First bytes of a zip archive, such as `rtrace ticket` writes."""
+
 
 class CaptureReader:
     """A capture opened for reading.
 
     Attributes:
-        path: as given; a file, or a directory of segments.
+        path: as given; a file, a directory of segments, or the archive of a ticket.
         header: content of the HEAD chunk; see docs/capture-format.md.
         complete: a trailer was read, and it is the last chunk. False until ``chunks()`` is done.
         damage: one sentence about where reading stopped before the end and why, e.g. "cut at
@@ -68,6 +71,11 @@ class CaptureReader:
             self._directory_fd = fd
             self._segments, self._first = self._open_first()
         else:
+            if os.pread(fd, len(_ARCHIVE), 0) == _ARCHIVE:
+                # Nothing that records needs what this takes.
+                from tracer.ticket_file import open_ticket
+
+                fd = open_ticket(self.path, fd)
             self._first = ChunkReader(self.path, fd)
         try:
             self.header = self._first.read_header()

@@ -16,6 +16,7 @@ from tracer.cli.install_service import install_service
 from tracer.cli.record import record
 from tracer.cli.report import report
 from tracer.cli.snapshot import snapshot
+from tracer.cli.ticket import ticket
 from tracer.cli.why import why
 from tracer.errors import RtraceError
 from tracer.text import printable
@@ -31,10 +32,11 @@ def rtrace() -> None:
     rtrace report CAPTURE                what happened, on any machine
     rtrace why CAPTURE TARGET            why a container or a process ended
     rtrace compare CAPTURE CAPTURE...    what differs: behaviours, latencies, process trees
+    rtrace ticket CAPTURE                small and redacted, to attach to a ticket
     """
 
 
-for command in (record, snapshot, report, why, compare, dump, doctor, install_service):
+for command in (record, snapshot, report, why, compare, ticket, dump, doctor, install_service):
     rtrace.add_command(command)
 
 

@@ -1,0 +1,1 @@
+"""Captures without secrets, names of people and hosts: see docs/redaction.md."""

@@ -1,0 +1,330 @@
+"""What is hidden in each kind of text of a capture: command lines, paths, cgroups, comms, facts.
+
+Everything is looked at twice: first `observe` finds what is secret where its neighbours tell
+(the value of --password), then `scrub` replaces that wherever it is. What a text becomes depends
+on the text alone, never on its place in the capture: so equal names stay equal, and the structure
+that the analysis finds is the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from analysis.redaction.arguments import find_in_arguments
+from analysis.redaction.names import is_harmless_value, is_secret_name, is_system_user
+from analysis.redaction.people import (
+    find_home_paths,
+    find_hosts,
+    find_in_command,
+    find_users,
+)
+from analysis.redaction.rule_set import token_beginnings
+from analysis.redaction.runtimes import find_images, find_names
+from analysis.redaction.spans import Span, merged
+from analysis.redaction.texts import find_secrets
+from analysis.redaction.vault import Vault
+from analysis.redaction.vocabulary import PROGRAMS, PROTECTED
+from tracer.abi import COMM_LEN
+from tracer.runtime_args import HEX_ID, base_name, family, is_self
+
+MODES = ("default", "strict", "none")
+_HOME = re.compile(r"/(?:home|Users|root)(?:/|$)")
+_HEX = re.compile(r"[0-9a-f]{6,64}")
+_CACHE_BYTES = 32 << 20
+# No command line, name or message is so long: it is from somebody who wants to keep us busy.
+_TEXT_LIMIT = 64 << 10
+_T = TypeVar("_T")
+
+
+class Scrubber:
+    """Hides what is personal or secret in texts.
+
+    Args:
+        strict: also names of containers and images, and hosts in URLs.
+        vault: where secrets are remembered.
+    """
+
+    def __init__(self, *, strict: bool = False, vault: Vault | None = None) -> None:
+        self.strict = strict
+        self.vault = Vault() if vault is None else vault
+        self.vault.protected |= PROTECTED
+        self._programs = set(PROGRAMS)  # base names of programs that are no user's own
+        self._own: set[str] = set()  # and of those below home folders
+        self._names: set[tuple[str, str]] = set()
+        self._seen = Cache()
+        self._done = Cache()
+
+    # --- first: what is there ------------------------------------------------------------------
+
+    def observe_arguments(
+        self, args: Sequence[str], *, program: str = "", cut: bool = False
+    ) -> None:
+        """A command line. ``program``: path of what was executed; argv[0] may say anything."""
+        key = ("a", cut, program, *args)
+        if self._seen.has(key):
+            return
+        self._seen.add(key, True)
+        for i, spans in enumerate(self._find_in_arguments(args, cut)):
+            self._learn(args[i], spans)
+        if args:
+            self._learn_runtime(program or args[0], args)
+
+    def observe_path(self, path: str) -> None:
+        """A program's path."""
+        if not path or self._seen.has(("p", path)):
+            return
+        self._seen.add(("p", path), True)
+        self._learn(path, self._find_in_path(path))
+        base = base_name(path)
+        if _HOME.search(path):
+            self._own.add(base)
+        elif path.startswith("/") and not is_self(path):
+            self._programs.add(base)
+
+    def observe_text(self, text: str) -> None:
+        """Any other text: an error, a fact, a cgroup."""
+        if not text or self._seen.has(("t", text)):
+            return
+        self._seen.add(("t", text), True)
+        self._learn(text, self._find_in_text(text))
+
+    def observe_cgroup(self, path: str) -> None:
+        """A cgroup's path, or the text of /proc/PID/cgroup."""
+        for name in re.split(r"[/\n]", path):
+            if name:
+                self.observe_text(f"/{name}")
+
+    def observe_value(self, value: Any, name: str = "") -> None:
+        """Any value of JSON."""
+        if isinstance(value, str):
+            if is_secret_name(name) and not is_harmless_value(value):
+                self.vault.add(value, "credential")
+            self.observe_text(value)
+        elif isinstance(value, list):
+            for item in value:
+                self.observe_value(item, name)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                self.observe_text(key)
+                self.observe_value(item, key)
+
+    def observe_host(self, name: str) -> None:
+        """The name of the recorded host."""
+        self._names |= {(name, "host"), (name.partition(".")[0], "host")}
+
+    def observe_container(self, id_: str, name: str | None, image: str | None) -> None:
+        """A container that the recorder found."""
+        if HEX_ID.fullmatch(id_):
+            self.vault.protected.add(id_)
+        elif id_:
+            self._names.add((id_, "container"))
+        if name:
+            self._names.add((name, "container"))
+        if image:
+            self._names |= {(form, "image") for form in image_forms(image)}
+
+    def begin(self) -> None:
+        """All has been observed."""
+        for name, kind in sorted(self._names):
+            if kind in ("container", "image"):
+                if self.strict:
+                    self.vault.add_word(name, kind)
+                else:
+                    self.vault.protected.add(name)
+        for name, kind in sorted(self._names):
+            if kind in ("user", "host"):
+                self.vault.add_word(name, kind)
+        for base in sorted(self._own - self._programs):
+            if family(base) is None:
+                self.vault.add_word(base, "path")
+        self._seen = Cache()
+
+    def restart(self) -> None:
+        """What comes now is another copy of the same capture."""
+        self.vault.restart()
+        self._done = Cache()
+
+    def _learn(self, text: str, spans: list[Span]) -> None:
+        for span in spans:
+            secret = span.secret or text[span.begin : span.end]
+            if span.kind in ("user", "host"):
+                self._names.add((secret, span.kind))
+            elif span.kind not in ("path", "cut"):
+                self.vault.add(secret, span.kind)
+                if span.secret is not None:
+                    self.vault.add(text[span.begin : span.end], span.kind)
+
+    def _learn_runtime(self, program: str, args: Sequence[str]) -> None:
+        for name, kind in find_names(program, args):
+            if HEX_ID.fullmatch(name):
+                self.vault.protected.add(name)
+            elif not _HEX.fullmatch(name):
+                self._names.add((name, kind))
+        if self.strict:
+            for image in find_images(args):
+                self._names |= {(form, "image") for form in image_forms(image)}
+
+    # --- then: what stands for it --------------------------------------------------------------
+
+    def scrub_arguments(self, args: Sequence[str], *, cut: bool = False) -> tuple[str, ...]:
+        def scrub() -> tuple[str, ...]:
+            found = self._find_in_arguments(args, cut)
+            if sum(map(len, args)) > _TEXT_LIMIT:
+                return tuple(self.vault.replace(a, [Span(0, len(a), "cut")]) for a in args)
+            return tuple(
+                self._replace(arg, spans, cut=cut and i == len(args) - 1)
+                for i, (arg, spans) in enumerate(zip(args, found, strict=True))
+            )
+
+        return self._cached(("a", cut, *args), scrub)
+
+    def scrub_path(self, path: str, *, cut: bool = False) -> str:
+        return self._cached(
+            ("p", cut, path), lambda: self._replace(path, self._find_in_path(path), cut=cut)
+        )
+
+    def scrub_text(self, text: str, *, cut: bool = False) -> str:
+        return self._cached(
+            ("t", cut, text), lambda: self._replace(text, self._find_in_text(text), cut=cut)
+        )
+
+    def scrub_cgroup(self, path: str) -> str:
+        """A cgroup's path, or the text of /proc/PID/cgroup: each name by itself, so that there
+        are as many as before."""
+        return "\n".join(
+            "/".join(self.scrub_cgroup_name(part) for part in line.split("/"))
+            for line in path.split("\n")
+        )
+
+    def scrub_cgroup_name(self, name: str) -> str:
+        # As a part of a path: hexadecimal ones are ids there.
+        return self.scrub_text(f"/{name}")[1:] if name else name
+
+    def scrub_comm(self, comm: str) -> str:
+        """A comm: the kernel cut it off behind 15 bytes."""
+
+        def scrub() -> str:
+            if comm in self.vault.protected:
+                return comm
+            cut = len(comm.encode("utf-8", "surrogateescape")) >= COMM_LEN - 1
+            spans = [*find_secrets(comm), *find_users(comm)]
+            if cut and (match := token_beginnings().match(comm)):
+                spans.append(Span(match.start(), len(comm), "cut"))
+            done = self._replace(comm, merged(spans), cut=cut)
+            if len(done.encode("utf-8", "surrogateescape")) < COMM_LEN:
+                return done
+            return self.vault.placeholder(comm, "cut") if done != comm else comm
+
+        return self._cached(("c", comm), scrub)
+
+    def scrub_value(self, value: Any, name: str = "") -> Any:
+        """Any value of JSON."""
+        if isinstance(value, str):
+            if is_secret_name(name) and not is_harmless_value(value):
+                return self.vault.replace(value, [Span(0, len(value), "credential")])
+            return self.scrub_text(value)
+        if isinstance(value, list):
+            return [self.scrub_value(item, name) for item in value]
+        if isinstance(value, dict):
+            return {self.scrub_text(k): self.scrub_value(v, k) for k, v in value.items()}
+        return value
+
+    def _cached(self, key: tuple[Any, ...], make: Callable[[], _T]) -> _T:
+        """Also counts the places of a text each time that it comes."""
+        found = self._done.get(key)
+        if found is None:
+            before = self.vault.replaced.copy()
+            result = make()
+            counted = self.vault.replaced - before
+            self._done.add(key, (result, counted))
+            return result
+        cached: _T
+        cached, counted = found
+        self.vault.replaced += counted
+        return cached
+
+    def _replace(self, text: str, spans: list[Span], *, cut: bool) -> str:
+        if len(text) > _TEXT_LIMIT:
+            return self.vault.replace(text, [Span(0, len(text), "cut")])
+        protected = self.vault.protected
+        kept = [span for span in spans if not self._stays(text, span, protected)]
+        ids = [m.span() for m in HEX_ID.finditer(text) if m[0] in protected]
+        known = [
+            span
+            for span in self.vault.find_known(text, cut=cut)
+            if not any(begin < span.end and span.begin < end for begin, end in ids)
+        ]
+        whole = text.startswith("-") and any(s.begin == 0 and s.end == len(text) for s in kept)
+        done = self.vault.replace(text, merged([*known, *kept]))
+        # A value that looked like an option still does: whoever parses the line does the same.
+        return f"-{done}{'=' if '=' in text else ''}" if whole else done
+
+    def _stays(self, text: str, span: Span, protected: set[str]) -> bool:
+        if span.kind not in ("random", "cut", "token", "user", "host"):
+            return False
+        part = text[span.begin : span.end]
+        if part in protected:
+            return True
+        return span.kind == "cut" and any(word.startswith(part) for word in protected)
+
+    # --- where it is ---------------------------------------------------------------------------
+
+    def _find_in_arguments(self, args: Sequence[str], cut: bool) -> list[list[Span]]:
+        if sum(map(len, args)) > _TEXT_LIMIT:
+            return [[] for _ in args]
+        found = find_in_arguments(args, cut=cut)
+        for i, arg in enumerate(args):
+            found[i] += self._find_people(arg)
+        for i, span in find_in_command(args):
+            found[i].append(span)
+        return [merged(spans) for spans in found]
+
+    def _find_in_path(self, path: str) -> list[Span]:
+        if len(path) > _TEXT_LIMIT:
+            return []
+        return merged([*find_secrets(path), *self._find_people(path)])
+
+    def _find_in_text(self, text: str) -> list[Span]:
+        if len(text) > _TEXT_LIMIT:
+            return []
+        return merged([*find_secrets(text), *self._find_people(text)])
+
+    def _find_people(self, text: str) -> list[Span]:
+        spans = list(find_users(text))
+        if "/" in text:
+            spans += find_home_paths(text, self._programs)
+        if self.strict:
+            spans += find_hosts(text)
+        return spans
+
+
+class Cache:
+    """Results by text, forgotten all at once when they are too many: a capture may hold millions
+    of different command lines."""
+
+    def __init__(self) -> None:
+        self._found: dict[Any, Any] = {}
+        self._size = 0
+
+    def has(self, key: tuple[Any, ...]) -> bool:
+        return key in self._found
+
+    def get(self, key: tuple[Any, ...]) -> Any:
+        return self._found.get(key)
+
+    def add(self, key: tuple[Any, ...], value: Any) -> None:
+        size = 200 + sum(len(part) for part in key if isinstance(part, str))
+        if self._size + size > _CACHE_BYTES:
+            self._found, self._size = {}, 0
+        self._found[key] = value
+        self._size += size
+
+
+def image_forms(image: str) -> set[str]:
+    """An image's name as given, without its tag or digest, and without its registry."""
+    bare = image.partition("@")[0]
+    head, colon, tag = bare.rpartition(":")
+    untagged = head if colon and "/" not in tag else bare
+    return {form for form in (image, bare, untagged) if form and not is_system_user(form)}

@@ -1,0 +1,238 @@
+"""Secrets to plant in captures, where people put them, and what to look for afterwards.
+
+Nothing here is anybody's: all is made of fixed seeds, in the form that real ones have. The forms
+are put together when the tests run, so that no scanner takes this file for a leak.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import string
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import quote, quote_plus
+
+from analysis.redaction.vault import Vault
+from tracer.capture_reader import CaptureReader
+
+LETTERS, DIGITS = string.ascii_letters, string.digits
+SIGNS = "!#$%^&*()-_+=[]{}:;,.<>?/~|@"
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A command line with a secret in it.
+
+    Attributes:
+        how: the context, for messages.
+        needles: what must not be left of it.
+    """
+
+    how: str
+    args: tuple[str, ...]
+    needles: tuple[str, ...]
+
+
+def password(rng: random.Random, size: int = 14, signs: str = "!#^*_+-.~") -> str:
+    """A password with letters of both cases, digits, and some signs; never like an option."""
+    chars = [rng.choice(string.ascii_lowercase), rng.choice(string.ascii_uppercase)]
+    chars += [rng.choice(DIGITS), rng.choice(signs)]
+    chars += [rng.choice(LETTERS + DIGITS + signs) for _ in range(size - 4)]
+    rng.shuffle(chars)
+    return rng.choice(LETTERS) + "".join(chars)
+
+
+def token(rng: random.Random, size: int, alphabet: str = LETTERS + DIGITS) -> str:
+    return "".join(rng.choice(alphabet) for _ in range(size))
+
+
+def _basic(user: str, word: str) -> str:
+    return base64.b64encode(f"{user}:{word}".encode()).decode()
+
+
+# Each takes a password and gives the command line that it is in.
+OPTIONS: dict[str, Callable[[str], list[str]]] = {
+    f"{style} {name}": (lambda p, n=name, s=style: _option(n, p, s))
+    for style in ("--x y", "--x=y", "-x y", "-x=y")
+    for name in (
+        "password", "passwd", "passphrase", "db-password", "db_pass", "dbPassword", "token",
+        "api-key", "apikey", "api_key", "access-token", "auth-token", "secret", "client-secret",
+        "clientSecret", "secret-key", "private-token", "registry-password", "smtp-pass",
+        "http-password", "admin_password", "requirepass", "masterauth-password", "storepass",
+        "encryption-key", "access_key", "bearer-token", "vault-token", "root-password",
+        "jwt-secret", "signing-secret", "refresh-token", "session-token", "license-key",
+    )
+}  # fmt: skip
+VARIABLES: dict[str, Callable[[str], list[str]]] = {
+    f"{how} {name}": (lambda p, n=name, h=how: [*h.split(), f"{n}={p}", "image"])
+    for how in ("env", "docker run -e", "docker run --env", "sudo", "podman run --env")
+    for name in (
+        "PASSWORD", "DB_PASSWORD", "PGPASSWORD", "MYSQL_ROOT_PASSWORD", "API_KEY", "SECRET_KEY",
+        "SECRET_KEY_BASE", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "APP_SECRET", "JWT_SECRET",
+        "SMTP_PASS", "REDIS_PASSWORD", "DJANGO_SECRET_KEY", "ENCRYPTION_KEY",
+        "npm_config__authToken",
+        "VAULT_TOKEN", "STRIPE_SECRET", "spring.datasource.password", "OAUTH_CLIENT_SECRET",
+    )
+}  # fmt: skip
+PROGRAMS: dict[str, Callable[[str], list[str]]] = {
+    "mysql -p": lambda p: ["mysql", "-uroot", f"-p{p}", "shop"],
+    "docker exec mysql": lambda p: ["docker", "exec", "db", "mysqldump", f"-p{p}"],
+    "sshpass": lambda p: ["sshpass", "-p", p, "ssh", "web1"],
+    "curl -u": lambda p: ["curl", "-u", f"bob:{p}", "https://example.com/"],
+    "curl --user=": lambda p: ["curl", f"--user=bob:{p}", "https://example.com/"],
+    "docker login": lambda p: ["docker", "login", "-u", "bob", "-p", p, "registry.example.com"],
+    "redis-cli": lambda p: ["redis-cli", "-a", p, "ping"],
+    "ldapsearch": lambda p: ["ldapsearch", "-D", "cn=admin", "-w", p],
+    "zip": lambda p: ["zip", "-P", p, "x.zip", "x"],
+    "7z": lambda p: ["7z", "a", f"-p{p}", "x.7z"],
+    "htpasswd": lambda p: ["htpasswd", "-b", "/etc/htpasswd", "bob", p],
+    "openssl": lambda p: ["openssl", "rsa", "-passin", f"pass:{p}"],
+    "vault login": lambda p: ["vault", "login", p],
+    "rabbitmqctl": lambda p: ["rabbitmqctl", "add_user", "bob", p],
+    "aws configure": lambda p: ["aws", "configure", "set", "aws_secret_access_key", p + "9x"],
+    "java -D": lambda p: ["java", f"-Djavax.net.ssl.keyStorePassword={p}", "-jar", "a.jar"],
+    "helm --set": lambda p: ["helm", "install", "--set", f"a=1,db.password={p}", "x"],
+    "kubectl": lambda p: [
+        "kubectl",
+        "create",
+        "secret",
+        "generic",
+        "x",
+        f"--from-literal=password={p}",
+    ],
+    "smbclient": lambda p: ["smbclient", "-U", f"bob%{p}", "//host/share"],
+    "mount cifs": lambda p: ["mount", "-o", f"username=bob,password={p}", "//host/share", "/mnt"],
+    "sh -c mysql": lambda p: ["sh", "-c", f"cd /srv && mysql -uroot -p'{p}' shop < dump.sql"],
+    "sh -c variable": lambda p: ["bash", "-lc", f"export DB_PASSWORD='{p}'; exec app"],
+    "sh -c assignment": lambda p: ["sh", "-c", f"TOKEN='{p}' ./deploy --now"],
+    "nested": lambda p: ["ssh", "web1", f"sh -c \"app --password '{p}'\""],
+    "header": lambda p: ["curl", "-H", f"Authorization: Bearer {p}9", "https://example.com"],
+    "header key": lambda p: ["curl", "-H", f"X-Api-Key: {p}", "https://example.com"],
+    "header glued": lambda p: ["curl", f"-HX-Auth-Token: {p}", "https://example.com"],
+    "header split": lambda p: ["http", "example.com", "Authorization:", "Bearer", p],
+    "basic": lambda p: ["curl", "-H", f"Authorization: Basic {_basic('bob', p)}", "http://a/"],
+    "json": lambda p: ["curl", "-d", json.dumps({"user": "bob", "password": p}), "http://a/"],
+    "yaml": lambda p: ["helm", "template", f"db:\n  user: bob\n  password: {p}\n"],
+    "form": lambda p: ["curl", "-d", f"user=bob&password={quote(p, safe='')}&x=1", "http://a/"],
+    "query": lambda p: ["curl", f"https://example.com/x?access_token={quote(p, safe='')}&y=2"],
+    "url": lambda p: ["psql", f"postgres://app:{p.replace('#', 'h')}@db.example.com/shop"],
+    "url escaped": lambda p: ["app", f"--db=mysql://app:{quote(p, safe='')}@db:3306/shop"],
+    "url without user": lambda p: ["app", f"redis://:{quote(p, safe='')}@cache:6379/0"],
+    "variable of url": lambda p: ["env", f"DATABASE_URL=postgres://u:{quote_plus(p)}@db/x", "app"],
+    "dsn": lambda p: ["app", f"host=db user=app password={p} dbname=shop"],
+    "connection string": lambda p: ["app", f"Server=db;User=sa;Password={p};Encrypt=true"],
+    "escaped pair": lambda p: ["app", quote(f"password={p}", safe="")],
+    "base64 pair": lambda p: ["app", base64.b64encode(f"password={p}".encode()).decode()],
+    "base64 url": lambda p: [
+        "app",
+        base64.b64encode(f"https://u:{p}@h/".replace("#", "h").encode()).decode(),
+    ],
+}
+
+
+def _option(name: str, value: str, style: str) -> list[str]:
+    dashes = "--" if style.startswith("--") else "-"
+    if style.endswith("=y"):
+        return ["app", "serve", f"{dashes}{name}={value}", "--port", "80"]
+    return ["app", "serve", f"{dashes}{name}", value, "--port", "80"]
+
+
+# Tokens that are known by their form, with no name beside them.
+TOKENS: dict[str, Callable[[random.Random], str]] = {
+    "github": lambda r: "ghp" + "_" + token(r, 36),
+    "github fine": lambda r: "github" + "_pat_" + token(r, 22) + "_" + token(r, 59),
+    "gitlab": lambda r: "glpat" + "-" + token(r, 20),
+    "aws id": lambda r: "AKIA" + token(r, 16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
+    "google": lambda r: "AIza" + "Sy" + token(r, 33),
+    "slack": lambda r: "-".join(
+        ("xoxb", token(r, 12, DIGITS), token(r, 12, DIGITS), token(r, 24))
+    ),
+    "stripe": lambda r: "sk" + "_live_" + token(r, 24),
+    "sendgrid": lambda r: "SG" + "." + token(r, 22) + "." + token(r, 43),
+    "npm": lambda r: "npm" + "_" + token(r, 36),
+    "pypi": lambda r: "pypi" + "-AgEIcHlwaS5vcmc" + token(r, 80),
+    "jwt": lambda r: ".".join(
+        base64.urlsafe_b64encode(part).decode().rstrip("=")
+        for part in (
+            b'{"alg":"HS256","typ":"JWT"}',
+            b'{"sub":"' + token(r, 20).encode() + b'"}',
+            token(r, 32).encode(),
+        )
+    ),
+    "docker": lambda r: "dckr" + "_pat_" + token(r, 27),
+    "vault": lambda r: "hvs" + "." + token(r, 95),
+    "digitalocean": lambda r: "dop" + "_v1_" + token(r, 64, "0123456789abcdef"),
+    "random 40": lambda r: token(r, 40),
+    "random 32": lambda r: token(r, 32),
+    "random url-safe": lambda r: token(r, 43, LETTERS + DIGITS + "-_"),
+    "hex 32": lambda r: token(r, 32, "0123456789abcdef"),
+    "hex 48": lambda r: token(r, 48, "0123456789abcdef"),
+}  # fmt: skip
+CARRIERS: dict[str, Callable[[str], list[str]]] = {
+    "operand": lambda t: ["app", "use", t],
+    "option": lambda t: ["app", "--value", t, "next"],
+    "glued": lambda t: ["app", f"--value={t}"],
+    "in a command": lambda t: ["sh", "-c", f"app use {t} | tee log"],
+    "query": lambda t: ["curl", f"https://example.com/?v={t}"],
+}
+
+
+def private_key(rng: random.Random) -> str:
+    body = "\n".join(token(rng, 64, LETTERS + DIGITS + "+/") for _ in range(8))
+    kind = rng.choice(("RSA ", "EC ", "", "OPENSSH "))
+    return f"-----BEGIN {kind}PRIVATE KEY-----\n{body}\n-----END {kind}PRIVATE KEY-----"
+
+
+def planted(seed: int) -> Iterator[Planted]:
+    """Some hundreds, of all kinds."""
+    rng = random.Random(seed)
+    for how, make in (OPTIONS | VARIABLES | PROGRAMS).items():
+        word = password(rng)
+        yield Planted(how, tuple(make(word)), (word,))
+    for form, make_token in TOKENS.items():
+        for carrier, carry in CARRIERS.items():
+            secret = make_token(rng)
+            yield Planted(f"{form} as {carrier}", tuple(carry(secret)), (secret,))
+    for how in ("--key", "operand", "base64"):
+        key = private_key(rng)
+        lines = tuple(line for line in key.split("\n") if "-----" not in line)
+        text = base64.b64encode(key.encode()).decode() if how == "base64" else key
+        yield Planted(f"private key, {how}", ("app", text), lines)
+
+
+def forms(secret: str) -> set[bytes]:
+    """A secret in every encoding that somebody might read it in."""
+    raw = secret.encode()
+    coded = base64.b64encode(raw)
+    found = {raw, raw[::-1], coded, coded.rstrip(b"="), base64.urlsafe_b64encode(raw).rstrip(b"=")}
+    found |= {raw.hex().encode(), raw.hex().upper().encode(), json.dumps(secret)[1:-1].encode()}
+    found |= {quote(secret, safe="").encode(), quote(secret).encode(), quote_plus(secret).encode()}
+    for shift in (1, 2):  # inside of a longer text: without the characters that others share
+        inner = base64.b64encode(b"\0" * shift + raw)[4:-4]
+        if len(inner) >= 8:
+            found.add(inner)
+    return found
+
+
+def every_byte(path: str) -> bytes:
+    """All that a capture says: its header, its chunks opened, its bytes as they are."""
+    with open(path, "rb") as file:
+        parts = [file.read()]
+    with CaptureReader(path) as reader:
+        parts.append(json.dumps(reader.header, ensure_ascii=False).encode())
+        parts += [content for _, content in reader.chunks()]
+        assert reader.complete
+    decoded = [
+        json.dumps(json.loads(p), ensure_ascii=False).encode() for p in parts if p[:1] == b"{"
+    ]
+    return b"\0\0".join([*parts, *decoded])
+
+
+def leaks(content: bytes, needle: str) -> list[bytes]:
+    """The forms of a secret that are left."""
+    return [form for form in forms(needle) if form in content]
+
+
+__all__ = ["Planted", "Vault", "every_byte", "forms", "leaks", "password", "planted", "token"]

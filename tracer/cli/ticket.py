@@ -1,0 +1,152 @@
+"""`rtrace ticket`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from tracer.cli.progress import progress_line
+from tracer.errors import RtraceError
+from tracer.units import duration_option, format_size, size_option
+
+if TYPE_CHECKING:
+    from analysis.model import Capture
+    from analysis.ticket.build import Ticket
+    from analysis.ticket.choose import Wanted
+
+_INSIDE = {
+    "summary.md": "Markdown for a comment: environment, losses, findings, why, timeline",
+    "timeline.png": "a picture of who lived when",
+    "report.html": "the report as a page that opens offline",
+    "capture.rtrace": "the recording itself",
+}
+
+
+@click.command()
+@click.argument("capture")
+@click.option("-o", "--output", metavar="FILE.zip", help="CAPTURE.zip if not told.")
+@click.option("--force", is_flag=True, help="Replace FILE.zip if it exists.")
+@click.option("--container", metavar="X", help="Only this container: name, id or start of an id.")
+@click.option(
+    "--since",
+    metavar="TIME",
+    callback=duration_option,
+    help="Only who lived from so long after the start on: 10s, 1.5m.",
+)
+@click.option(
+    "--until", metavar="TIME", callback=duration_option, help="... up to so long after the start."
+)
+@click.option(
+    "--redact",
+    type=click.Choice(["default", "strict", "none"]),
+    default="default",
+    show_default=True,
+    help="Hide secrets, users, hosts, homes; strict: container and image names too.",
+)
+@click.option(
+    "--max-size",
+    metavar="SIZE",
+    default="9.5MiB",
+    show_default=True,
+    callback=size_option,
+    help="Leave out what would make it larger.",
+)
+@click.option("--stdout", "to_stdout", is_flag=True, help="Print the summary, write no file.")
+def ticket(
+    capture: str,
+    output: str | None,
+    force: bool,
+    container: str | None,
+    since: float | None,
+    until: float | None,
+    redact: str,
+    max_size: int,
+    to_stdout: bool,
+) -> None:
+    """Make of a capture what can be attached to a public ticket: small, redacted, readable.
+
+    Same secret, same placeholder, all over one ticket; two tickets cannot be joined by them.
+
+    \b
+    rtrace ticket incident.rtrace
+    rtrace ticket incident.rtrace --container web --redact strict -o web.zip
+    rtrace ticket incident.rtrace --stdout | gh issue create --body-file -
+    """
+    if since is not None and until is not None and until < since:
+        raise click.UsageError("--until is before --since")
+    import tempfile
+
+    from analysis.ticket.build import SUMMARY, build_ticket
+    from analysis.ticket.choose import Wanted
+    from tracer.ticket_file import write_ticket
+
+    def wanted(opened: Capture) -> Wanted:
+        start_ns = opened.table.started_ns
+        since_ns, until_ns = (
+            None if offset_s is None else start_ns + int(offset_s * 1e9)
+            for offset_s in (since, until)
+        )
+        return Wanted(container, since_ns, until_ns)
+
+    path = output or f"{os.path.basename(capture.rstrip('/')).removesuffix('.rtrace')}.zip"
+    if not to_stdout:
+        _check_target(path, force)
+    with tempfile.TemporaryDirectory(prefix="rtrace-ticket-") as folder:
+        with progress_line() as on_progress:
+            made = build_ticket(
+                capture,
+                folder,
+                wanted,
+                redact=redact,
+                limit=max_size,
+                summary_only=to_stdout,
+                on_progress=on_progress,
+            )
+        if to_stdout:
+            with open(made.files[SUMMARY], encoding="utf-8") as file:
+                sys.stdout.write(file.read())
+            return
+        _say_contents(made, path, redact)
+        size = write_ticket(path, made.files, force=force)
+    _say_redacted(made, path, size, redact)
+
+
+def _check_target(path: str, force: bool) -> None:
+    """Before the work is done: once more when the file is made, by who makes it."""
+    if os.path.lexists(path):
+        if not force:
+            step = "give another name, or --force to replace it"
+            raise RtraceError(f"cannot write {path}", "it exists", step)
+        if os.path.islink(path) or not os.path.isfile(path):
+            cause = "it exists and is not a regular file"
+            raise RtraceError(f"cannot write {path}", cause, "give another name")
+
+
+def _say_contents(made: Ticket, path: str, redact: str) -> None:
+    """What whoever gets the file will be able to read, before it is there."""
+    lines = [f"{path} will hold:"]
+    lines += [f"  {name:15} {_INSIDE[name]}" for name in made.files]
+    hidden = {
+        "none": "nothing is hidden",
+        "default": "with secrets, users, hosts and homes hidden",
+        "strict": "with secrets, users, hosts, homes, names of containers and images hidden",
+    }[redact]
+    lines.append(
+        f"  of {made.processes:,} processes: times, ids, parents, ends, signals, programs, command "
+        f"lines, cgroups, containers, versions of kernel and runtimes; {hidden}"
+    )
+    lines += [f"  left out: {sentence}" for sentence in made.left_out]
+    click.echo("\n".join(lines), err=True)
+
+
+def _say_redacted(made: Ticket, path: str, size: int, redact: str) -> None:
+    from analysis.ticket.build import redaction_lines
+
+    lines = [f"redacted {line}" for line in redaction_lines(made)]
+    if not lines:
+        lines = ["nothing was redacted" + (": --redact none" if redact == "none" else "")]
+    lines.append(f"wrote {path}: {format_size(size)}. Look at it before you send it.")
+    click.echo("\n".join(lines), err=True)

@@ -1,0 +1,147 @@
+"""The archive of a ticket: written like a capture, and read like one, as hostile input.
+
+Of an archive the one member that is a capture is taken, into a file without a name. No other
+member is looked into, no name in it is opened or made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from tracer.capture_file import CaptureFile
+from tracer.errors import CaptureError
+
+_END = struct.Struct("<4sHHHHIIH")
+_END_MAGIC = b"PK\x05\x06"
+_COMMENT_LIMIT = 65_535
+_MEMBERS = 64
+_DIRECTORY_LIMIT = 64 << 10
+_CAPTURE_LIMIT = 1 << 30
+_RATIO_LIMIT, _RATIO_FREE = 200, 64 << 20
+_PIECE = 1 << 20
+_STORED = (".rtrace", ".png")  # compressed already
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_STEP = "give a capture, or an archive that `rtrace ticket` wrote"
+
+
+def write_ticket(path: str, files: Mapping[str, str], *, force: bool) -> int:
+    """Writes the archive; gives its size in bytes.
+
+    Args:
+        path: file to create, mode 0600, owned by whoever ran sudo.
+        files: paths of the members by their names.
+
+    Raises:
+        CaptureError: it exists, or cannot be written; then nothing of it is left.
+    """
+    target = CaptureFile(path, force=force)
+    try:
+        with tempfile.TemporaryFile() as made:
+            _pack(made, files)
+            target.append_from(made.fileno(), 0, made.tell())
+        size = target.size
+        target.finish()
+        return size
+    except BaseException:
+        target.remove()
+        raise
+
+
+def _pack(made: BinaryIO, files: Mapping[str, str]) -> None:
+    with zipfile.ZipFile(made, "w") as archive:
+        for name, source in files.items():
+            # No time, owner or mode of this machine.
+            member = zipfile.ZipInfo(name, _EPOCH)
+            member.external_attr = (stat.S_IFREG | 0o600) << 16
+            stored = name.endswith(_STORED)
+            member.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+            with open(source, "rb") as file, archive.open(member, "w") as written:
+                while piece := file.read(_PIECE):
+                    written.write(piece)
+    made.flush()
+    made.seek(0, os.SEEK_END)
+
+
+def open_ticket(path: str, fd: int) -> int:
+    """File descriptor of the capture in an archive, for which ``fd`` is given up.
+
+    Raises:
+        CaptureError: it is no archive of a ticket, or not one that can be trusted.
+    """
+    fact = f"cannot read {path}"
+    with os.fdopen(fd, "rb") as file:
+        try:
+            _check_directory(file)
+            with zipfile.ZipFile(file) as archive:
+                return _take_out(archive, _find_capture(archive.infolist()))
+        except _RefusalError as refusal:
+            raise CaptureError(fact, str(refusal), _STEP) from None
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+            cause = f"it is a damaged archive ({error or type(error).__name__})"
+            raise CaptureError(fact, cause, _STEP) from None
+        except (OSError, RuntimeError) as error:  # encrypted members are a RuntimeError
+            raise CaptureError(fact, str(error)) from None
+
+
+class _RefusalError(Exception):
+    """What is wrong with an archive, as a phrase."""
+
+
+def _check_directory(file: BinaryIO) -> None:
+    """The list of members is small: zipfile reads all of it before it can be asked anything."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _END.size - _COMMENT_LIMIT))
+    end = file.read()
+    at = end.rfind(_END_MAGIC)
+    if at < 0 or len(end) - at < _END.size:
+        raise _RefusalError("it is an archive that was cut")
+    _, _, _, _, members, directory, _, _ = _END.unpack_from(end, at)
+    if members > _MEMBERS or directory > _DIRECTORY_LIMIT:
+        raise _RefusalError(f"it is an archive of more than {_MEMBERS} files")
+
+
+def _find_capture(members: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
+    names = [member.filename for member in members]
+    if len(members) > _MEMBERS or len(set(names)) < len(names):
+        raise _RefusalError("it is an archive with files of the same name")
+    for member in members:
+        name, mode = member.filename, member.external_attr >> 16
+        parts = name.replace("\\", "/").split("/")
+        if name.startswith(("/", "\\")) or ".." in parts or "\0" in member.orig_filename:
+            raise _RefusalError("it is an archive with files outside of itself")
+        if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_IFMT(mode) == 0):
+            raise _RefusalError("it is an archive with links or devices")
+    captures = [member for member in members if member.filename.endswith(".rtrace")]
+    if len(captures) != 1:
+        how_many = "no capture" if not captures else "several captures"
+        raise _RefusalError(f"it is an archive with {how_many}")
+    member = captures[0]
+    bomb = max(_RATIO_FREE, _RATIO_LIMIT * member.compress_size)
+    if member.file_size > min(_CAPTURE_LIMIT, bomb):
+        raise _RefusalError("the capture in the archive is too large")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _RefusalError("the capture in the archive is compressed in a way not known")
+    return member
+
+
+def _take_out(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
+    """The member in a file without a name, never more than the archive declares."""
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(tempfile.TemporaryFile())
+        source = stack.enter_context(archive.open(member))
+        left = member.file_size
+        while left and (piece := source.read(min(_PIECE, left))):
+            target.write(piece)
+            left -= len(piece)
+        if left or source.read(1):
+            raise _RefusalError("the capture in the archive has another length than it says")
+        target.flush()
+        return os.dup(target.fileno())
