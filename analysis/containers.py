@@ -234,14 +234,27 @@ def _find_manager(scene: Scene, container: Container, run: Run) -> None:
 
 
 def _only(scene: Scene, roles: tuple[str, ...], near: int, run: Run) -> int | None:
-    """The one process with such a role that lived then in the same pid namespace."""
+    """The one process with such a role that lived then in the same pid namespace; of several the
+    one that was told the same address of containerd as the shim was."""
     ts_ns = next((ts for ts in run.phases.values() if ts is not None), scene.table.first_ns)
     found = [
         pos
         for pos in scene.positions(*roles)
         if scene.alive_at(pos, ts_ns) and scene.pidns[pos] == scene.pidns[near]
     ]
+    if len(found) > 1 and (address := _option(scene, near, "address")):
+        found = [pos for pos in found if _option(scene, pos, "containerd") == address]
     return found[0] if len(found) == 1 else None
+
+
+def _option(scene: Scene, pos: int, name: str) -> str | None:
+    """Value of an option of one or two dashes, None if it was not given or not recorded."""
+    args = scene.args(pos)
+    for i, arg in enumerate(args):
+        given, equals, value = arg.partition("=")
+        if given.startswith("-") and given.lstrip("-") == name:
+            return value if equals else "".join(args[i + 1 : i + 2]) or None
+    return None
 
 
 # --- for notebooks -----------------------------------------------------------------------------

@@ -141,6 +141,25 @@ def test_one_shim_for_a_pod(tmp_path: Path) -> None:
     assert found[OTHER_CID].runtime == "cri"
 
 
+@pytest.mark.parametrize(
+    ("socket", "known"), [("/run/containerd/containerd.sock", True), ("/other.sock", False)]
+)
+def test_two_docker_daemons(socket: str, known: bool, tmp_path: Path) -> None:
+    """The one whose containerd is that of the container's shim; else it is not known which."""
+    h = lives.host(managed=False, start=False)
+    s = h.stream
+    args = ["/usr/sbin/dockerd", "--containerd", "/tmp/other/containerd.sock"]
+    s.process("dockerd", h.init, exe="/usr/sbin/dockerd", args=args)
+    args = ["/usr/sbin/dockerd", f"--containerd={socket}"]
+    mine = s.process("dockerd", h.init, exe="/usr/sbin/dockerd", args=args)
+    s.snapshot("start")
+    s.die(h.dockerd)
+    lives.begin(h)
+    capture, container = only(s, tmp_path)
+    daemon = container.runs[0].daemon
+    assert (None if daemon is None else capture.scene.ids[daemon]) == (mine.id if known else None)
+
+
 def test_a_run_that_fails(tmp_path: Path) -> None:
     """GIVEN docker run of a program that is not there THEN process 1 never got to it."""
     h = lives.host()
