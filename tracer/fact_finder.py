@@ -9,7 +9,6 @@ with what is known of the containers that live.
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import re
 import threading
@@ -204,11 +203,11 @@ class FactFinder:
         known = self._containers.get(sighting.id)
         if known is not None and known.named:
             return
-        with contextlib.ExitStack() as stack:
-            directory = stack.enter_context(self._view.open(sighting.tgid, sighting.start_ns))
-            if directory is None and sighting.runtime == "podman":
-                directory = stack.enter_context(open_monitor(sighting.id))
+        with self._view.open(sighting.tgid, sighting.start_ns) as directory:
             fact = read_container(sighting, directory, self._tell_denied)
+        if fact["source"] is None and sighting.runtime == "podman":
+            with open_monitor(sighting.id) as directory:
+                fact = read_container(sighting, directory, self._tell_denied)
         fact["ts_ns"] = boot_ns()
         if fact["name"] is not None or fact["namespace"] is not None:
             named = fact["name"] is not None and fact["source"] is not None

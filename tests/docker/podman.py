@@ -77,7 +77,7 @@ class PrivatePodman:
                 *("podman", "--root", f"{self.folder}/root", "--runroot", f"{self.folder}/run"),
                 *("--tmpdir", f"{self.folder}/tmp", "--storage-driver", "vfs"),
                 *("--cgroup-manager", "cgroupfs", "--events-backend", "none"),
-                *("--runtime", self.runtime),
+                *("--runtime", self.runtime, "--runtime-flag", f"root={self.folder}/oci"),
             ]
             self.run_options = (
                 *("--network", "none", "--cgroup-parent", self.cgroup_parent),

@@ -3,11 +3,14 @@ docker's back."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from demo.leftovers import cgroup_roots
 from demo.privatedocker import PrivateDocker
 from tests.docker.reported import Reported
 from tests.kernel.recording import Recorder
@@ -97,7 +100,19 @@ def kill(witness: Witness, pid: int) -> Watched:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ctr, Reported, Json]]:
+def _no_cgroups_left() -> Iterator[None]:
+    """ctr's containers are in cgroups /NAMESPACE/ID, and nobody removes the upper ones."""
+    yield
+    for root in cgroup_roots():
+        for path, _, _ in os.walk(root / NAMESPACE, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+
+@pytest.fixture(scope="module")
+def recorded(
+    tmp_path_factory: pytest.TempPathFactory, _no_cgroups_left: None
+) -> Iterator[tuple[Ctr, Reported, Json]]:
     folder = tmp_path_factory.mktemp("ctr")
     with PrivateDocker("external") as docker:
         saved = folder / "image.tar"
