@@ -6,6 +6,7 @@ inside. Everything goes into the witness's log.
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import time
@@ -228,7 +229,8 @@ class Scene:
         return "reparented" if later else "unaffected"
 
     def _find_daemon(self, comm: str) -> Watched:
-        tgid = min(self.with_comm(comm), key=start_of)  # what it forks has its comm at first
+        # What it forks has its comm at first, and may be gone (start 0) when it is looked at.
+        tgid = min(self.with_comm(comm), key=lambda tgid: start_of(tgid) or math.inf)
         return self.witness.watch(tgid, comm, with_descendants=comm == "containerd")
 
 
