@@ -13,7 +13,7 @@ from analysis.runs import Container
 Json = dict[str, Any]
 
 _UNREAD = "its recorder read no unix sockets (of an older version, or on a kernel that refused it)"
-_CUT = "it holds no look at unix sockets: it was cut before the first, or they were left out (a ticket)"
+_CUT = "it holds no look at unix sockets: it was cut before that, or is a ticket's, without them"
 
 
 def describe_control_path(refs: References, chosen: list[Container] | None) -> Json:
