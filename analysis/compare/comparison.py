@@ -18,6 +18,7 @@ from analysis.compare.gather import Skipped
 from analysis.compare.groups import Group, find_baseline, group
 from analysis.compare.latencies import FEW, LATENCIES, shown_values, summarize
 from analysis.compare.measure import Measured, Outcomes, judged
+from analysis.compare.words import group_words
 from analysis.references import Json
 from analysis.why.story import DOUBT
 
@@ -48,12 +49,7 @@ def build_comparison(
         "captures": [_capture(g, n, m) for g in groups for n, m in _numbered(g)],
         "skipped": [{"path": s.path, "error": s.error} for s in skipped],
         "behaviours": behaviours,
-        "changed": [
-            f"{behaviour['id']}: {text}"
-            for behaviour in behaviours
-            for cell in behaviour["groups"]
-            for text in cell["differences"]
-        ],
+        "changed": [text for behaviour in behaviours for text in _changes(behaviour)],
         "latencies": [_latency(name, groups, base) for name in LATENCIES],
         "tree": {"places": _places(groups), "adoptions": _adoptions(groups)},
     }
@@ -199,10 +195,17 @@ def _differences(question: Question, one: Group, base: Group) -> list[str]:
     for cause in sorted(ours.keys() & theirs.keys()):
         if ours[cause] != theirs[cause]:
             when = f" ({'was ' if cause.startswith('killed') else ''}{cause})" if cause else ""
-            found.append(
-                f"[{one.id}] {_words(ours[cause])}{when}; [{base.id}] {_words(theirs[cause])}"
-            )
+            found.append(f"{_words(ours[cause])}{when}; the baseline: {_words(theirs[cause])}")
     return found
+
+
+def _changes(behaviour: Json) -> list[str]:
+    """What differs from the baseline; groups that differ in the same way together."""
+    groups: dict[str, list[str]] = {}
+    for cell in behaviour["groups"]:
+        for text in cell["differences"]:
+            groups.setdefault(text, []).append(cell["group"])
+    return [f"{behaviour['id']}: {group_words(ids)} {text}" for text, ids in groups.items()]
 
 
 def _words(outcomes: set[tuple[str, str, str]]) -> str:

@@ -12,8 +12,6 @@ from analysis.text_page import BOLD, DIM, GREEN, INDENT, RED, YELLOW, Page, boun
 from analysis.text_safety import width as columns_of
 from tracer.text import printable
 
-# Where a column a group does not fit.
-_SHORT = {"contradicted": "contrad.", "not-observed": "n.obs."}
 _COLORS = {"holds": (GREEN,), "contradicted": (RED,), "not-observed": (YELLOW,)}
 _CITED = 3
 
@@ -52,27 +50,28 @@ def _head(page: Page, document: Json) -> None:
 
 
 def _matrix(page: Page, document: Json) -> None:
+    """A column a group where there is room; else a line a behaviour, equal groups together."""
     page.title("BEHAVIOURS: what was published on docker 18 and 19")
     heads = ["", *(f"[{g['id']}]" for g in document["groups"])]
     rows = [
         [row["id"], *(words.verdict_word(cell) for cell in row["groups"])]
         for row in document["behaviours"]
     ]
-    if _wide(heads, rows) > page.width:
-        rows = [[_shorten(word) for word in row] for row in rows]
-    _table(page, heads, rows)
+    if _wide(heads, rows) <= page.width:
+        _table(page, heads, rows)
+    else:
+        for row in document["behaviours"]:
+            groups: dict[str, list[str]] = {}
+            for cell in row["groups"]:
+                groups.setdefault(words.verdict_word(cell), []).append(cell["group"])
+            parts = [f"{word} {words.group_words(ids)}" for word, ids in groups.items()]
+            page.put(f"{row['id']}: {', '.join(parts)}", first=INDENT, rest=INDENT * 2)
     page.put(
         "* differs from the baseline; ? not certain; - did not happen; contradicted: it was "
         "not as published for that shape",
         DIM,
         first=INDENT,
     )
-
-
-def _shorten(word: str) -> str:
-    for long, short in _SHORT.items():
-        word = word.replace(long, short)
-    return word
 
 
 def _wide(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from analysis.references import Json
 from analysis.text_layout import count, span
 from tracer.text import printable
@@ -13,6 +15,18 @@ TOO_FEW = "too few"
 def head(document: Json) -> str:
     captures, groups = len(document["captures"]), len(document["groups"])
     return f"{count(captures, 'capture')} in {count(groups, 'group')}"
+
+
+def group_words(ids: Sequence[str]) -> str:
+    """ "[1]", "[1-4, 7]": groups by their ids, which are numbers from 1 on, in order."""
+    runs: list[list[int]] = []
+    for number in map(int, ids):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    parts = (str(a) if a == b else f"{a}-{b}" for a, b in runs)
+    return f"[{', '.join(parts)}]"
 
 
 def verdict_word(cell: Json) -> str:

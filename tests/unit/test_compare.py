@@ -23,6 +23,7 @@ from analysis.compare.latencies import FEW, LATENCIES, ratio_to, shown_values, s
 from analysis.compare.render_markdown import render_comparison_markdown
 from analysis.compare.render_text import render_comparison
 from analysis.compare.tables import render_comparison_csv
+from analysis.compare.words import group_words
 from analysis.text_safety import width as columns_of
 from tests import lives
 from tests.found import MS, SECOND
@@ -199,12 +200,27 @@ def test_the_matrix_and_what_differs(tmp_path: Path) -> None:
     assert outcome["count"] == 1
     assert outcome["evidence"]
     [difference] = cells["2"]["differences"]
-    assert document["changed"] == [f"shim-exit: {difference}"]
+    assert document["changed"] == [f"shim-exit: [2] {difference}"]
     assert row(document, "start")["2"]["comparable"]
     assert not row(document, "exec")["2"]["comparable"]
     text = render_comparison(document, width=80, color=False)
     assert "contradicted*" in text
     assert "DIFFERENT FROM THE BASELINE: 1" in text
+
+
+def test_groups_that_are_alike_are_told_together(tmp_path: Path) -> None:
+    old = [f"{n}={shim_killed(tmp_path / f'{n}.rtrace')}" for n in "ab"]
+    new = [f"{n}={shim_killed(tmp_path / f'{n}.rtrace', live=True)}" for n in "cdefghij"]
+    document = compared(*old, *new)
+    assert len(document["changed"]) == 1
+    assert document["changed"][0].startswith("shim-exit: [3-10] shim ")
+    text = render_comparison(document, width=80, color=False)
+    assert "shim-exit: holds [1-2], contradicted* [3-10]" in text
+
+
+def test_ids_of_groups() -> None:
+    assert group_words(["1"]) == "[1]"
+    assert group_words(["1", "2", "4", "9", "10", "11"]) == "[1-2, 4, 9-11]"
 
 
 def test_fail_on_change(tmp_path: Path) -> None:
