@@ -100,8 +100,9 @@ def test_nothing_is_found_where_all_is_well(well: tuple[Any, PrivateDocker]) -> 
     containers = {c["name"]: c for c in report["containers"]}
     assert set(containers) >= {"f-rm", "f-polite", "f-hosted", "f-checked", "f-live"}
     probes = [c for c in containers["f-checked"]["calls"] if c["verb"] == "exec"]
-    assert len(probes) >= 3
-    assert {probe["exec_end"]["exit_status"] for probe in probes} == {0}
+    assert len(probes) > 3
+    # The last one may have been on its way when the container was removed.
+    assert {probe["exec_end"]["exit_status"] for probe in probes[:3]} == {0}
     own = descendants(report)
     assert {docker.dockerd.pid, docker.containerd.pid} <= {int(id_.split(":")[0]) for id_ in own}
     found = [*about(report), *(f for f in report["findings"] if own & set(f["processes"]))]
