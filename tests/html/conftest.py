@@ -16,6 +16,7 @@ from analysis.html.stories import choose_targets
 from analysis.model import open_capture
 from analysis.report import build_report
 from analysis.why.answer import build_why
+from tests.kernel.recording import wait_for
 from tests.streams import Stream
 
 
@@ -39,6 +40,11 @@ class Opened:
 
     def run(self, script: str) -> Any:
         return self.page.evaluate(script)
+
+    def wait(self, condition: str) -> None:
+        """Until a condition of the page's is true. wait_for_function() would eval() in the page,
+        which its Content-Security-Policy forbids."""
+        wait_for(lambda: self.run(condition), condition)
 
     def chart(self, what: str) -> Any:
         """A value of what the picture shows."""

@@ -51,10 +51,10 @@ def test_the_matrix_with_evidence_one_click_away(open_page: Open, old_and_new: s
     cell = page.locator(".matrix tr:has-text('containerd-exit') td").nth(1)
     assert "≠" in cell.inner_text()
     cell.locator("a").click()
-    page.wait_for_function("location.hash === '#containerd-exit-2'")
+    opened.wait("location.hash === '#containerd-exit-2'")
     target = page.locator("#containerd-exit-2")
     assert "shim reparented from" in target.inner_text()
-    page.wait_for_function(
+    opened.wait(
         "document.getElementById('containerd-exit-2').getBoundingClientRect().top < innerHeight"
     )
     assert opened.problems == []

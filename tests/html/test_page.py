@@ -76,9 +76,7 @@ def test_zoom_click_and_hover(open_page: Open) -> None:
     page.keyboard.down("Control")
     page.mouse.wheel(0, -240)
     page.keyboard.up("Control")
-    page.wait_for_function(
-        f"rtrace.picture.state.time[1] - rtrace.picture.state.time[0] < {middle}"
-    )
+    opened.wait(f"rtrace.picture.state.time[1] - rtrace.picture.state.time[0] < {middle}")
     assert opened.problems == []
 
 
