@@ -94,14 +94,18 @@ class Chains:
         return None if run.daemon is None else self._in_place([run.daemon], ("dockerd",))
 
     def _in_place(self, known: list[int], roles: Iterable[str]) -> int | None:
-        """The last of them that lives, else the one in the same pid namespace that does."""
+        """The last of them that lives, else the one in the same pid namespace that does, and that
+        does not listen elsewhere: a host may have several engines."""
         living = [pos for pos in known if self.lives(pos)]
         if living or not known:
             return living[-1] if living else None
+        addresses = self._path.names.get(known[-1], frozenset())
         others = [
             pos
             for pos in self._scene.positions(*roles)
-            if self.lives(pos) and self._scene.pidns[pos] == self._scene.pidns[known[-1]]
+            if self.lives(pos)
+            and self._scene.pidns[pos] == self._scene.pidns[known[-1]]
+            and self._path.may_be_at(pos, addresses)
         ]
         return others[0] if len(others) == 1 else known[-1]
 

@@ -285,6 +285,20 @@ class ControlPath:
             )
         return sorted(found, key=lambda x: (x.party.tgid, x.party.start_ns, x.socket))
 
+    @cached_property
+    def names(self) -> dict[int, frozenset[str]]:
+        """Where each process listened whenever it was looked at, by position."""
+        found: dict[int, set[str]] = {}
+        for listener in self.listeners:
+            found.setdefault(listener.party.pos, set()).add(normal(listener.socket))
+        return {pos: frozenset(names) for pos, names in found.items()}
+
+    def may_be_at(self, pos: int, addresses: frozenset[str]) -> bool:
+        """Whether who wants one of these addresses may mean this process: it listens at one of
+        them; or the capture does not tell where it listens, or what is wanted."""
+        names = self.names.get(pos, frozenset())
+        return not addresses or not names or bool(names & addresses)
+
 
 def df_connections(scene: Scene, path: ControlPath) -> pd.DataFrame:
     """One row for each two processes that were connected by one socket.

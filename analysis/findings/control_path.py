@@ -94,11 +94,16 @@ def daemons_without_containerd(case: Case) -> Iterator[Finding]:
         last = max(told, key=lambda c: c.last_ns, default=None)
         if last is None and (_asked_for(scene.args(docker)) is None or not state.settled(docker)):
             continue  # a containerd of its own in the same process, or one of yet to come
-        living = state.near(docker, *CONTAINERDS)
+        wanted = _wanted(state, docker, last)
+        living = [p for p in state.near(docker, *CONTAINERDS) if state.path.may_be_at(p, wanted)]
         if any(not state.settled(pos) for pos in living):
             continue
         before = _before(case, docker, last)
-        shims = state.near(docker, *SHIMS)
+        shims = [
+            shim
+            for shim in state.near(docker, *SHIMS)
+            if not wanted or _address_of(scene.args(shim)) in (None, *wanted)
+        ]
         certainty = CONFIRMED
         if living:
             what = f"{case.names(living)} lives, and is not connected to it"
@@ -139,6 +144,22 @@ def _asked_for(args: tuple[str, ...]) -> str | None:
         name, equals, value = arg.partition("=")
         if name == "--containerd":
             return normal(value if equals else "".join(args[number + 1 : number + 2]))
+    return None
+
+
+def _wanted(state: _State, docker: int, last: Connection | None) -> frozenset[str]:
+    """Where a dockerd's containerd listens, as far as that is known: a host may have several."""
+    if last is not None:
+        return state.path.names.get(last.server.pos, frozenset()) | {normal(last.socket)}
+    asked = _asked_for(state.scene.args(docker))
+    return frozenset() if asked is None else frozenset({asked})
+
+
+def _address_of(args: tuple[str, ...]) -> str | None:
+    """The containerd that a shim was told to report to."""
+    for i, arg in enumerate(args[:-1]):
+        if arg.startswith("-") and arg.lstrip("-") == "address":
+            return normal(args[i + 1])
     return None
 
 
@@ -202,15 +223,7 @@ def _owner(state: _State, shim: int, told: list[Connection]) -> int | None:
     for connection in reversed(told):
         if connection.client.pos >= 0 and case.alive[connection.client.pos]:
             return connection.client.pos
-    args = case.scene.args(shim)
-    address = next(
-        (
-            normal(args[i + 1])
-            for i, arg in enumerate(args[:-1])
-            if arg.lstrip("-") == "address" and arg.startswith("-")
-        ),
-        None,
-    )
+    address = _address_of(case.scene.args(shim))
     if address is None:
         return None
     near = state.near(shim, *CONTAINERDS)

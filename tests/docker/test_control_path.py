@@ -48,6 +48,12 @@ def is_seen(recorder: Recorder, client: int, socket: str) -> bool:
     )
 
 
+def is_described(recorder: Recorder, tgid: int) -> bool:
+    """Whether /proc was read of a process: its comm alone makes nobody a daemon."""
+    recorder.capture.read()
+    return tgid in recorder.capture.processes("start")
+
+
 def report_of(recorder: Recorder) -> Any:
     report = build_report(open_capture(recorder.path))
     render_text(report, width=80, color=False)
@@ -98,6 +104,7 @@ def test_the_chain_of_a_container(tmp_path: Path, topology: Topology) -> None:
             second.mkdir()
             with Recorder(second) as running:
                 wait_for(lambda: looks(running), "the first look")
+                wait_for(lambda: is_described(running, containerd), "what it executes")
                 docker.containerd.send(signal.SIGKILL)
                 docker.reap(docker.containerd)
                 docker.containerd.wait_gone(20)

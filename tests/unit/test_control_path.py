@@ -246,6 +246,22 @@ def test_dockerd_lives_and_containerd_is_gone(tmp_path: Path) -> None:
     assert sum('"containerd-grpc"' in row for row in rows) == 1
 
 
+def test_another_engine_on_the_host_is_in_nobodys_place(tmp_path: Path) -> None:
+    h, talks, p = running()
+    other = again(h, "containerd")
+    talks.listen(other, "/srv/other/containerd.sock")
+    talks.look("change")
+    h.stream.signal(h.containerd, 9, h.shell)
+    h.stream.die(h.containerd, signal=9)
+    finish(h, talks)
+    finding = findings_of(h.stream, tmp_path)["daemon-without-containerd"]
+    assert finding["processes"] == [h.dockerd.id, h.containerd.id, p["shim"].id]
+    assert "its containerd has gone" in finding["text"]
+    links = report_of(h, tmp_path)["containers"][0]["control_path"]
+    assert [x["state"] for x in links] == ["connected", "ended", "ended"]
+    assert other.tgid not in (x["to"]["tgid"] for x in links)
+
+
 def test_both_live_and_are_not_connected(tmp_path: Path) -> None:
     h, talks, _ = running()
     ours = {id(h.dockerd), id(h.containerd)}
