@@ -217,7 +217,7 @@ def _reaping(view: View, life: Life, init: int, ended: int, left: list[int]) -> 
         reaped = int(scene.reap_ns[pos])
         if reaped >= 0 and scene.parent_at(pos, reaped) == life.shim:
             by_shim.append(pos)
-        if case.zombies[pos]:
+        if case.unreaped[pos]:
             zombies.append(pos)
         if case.alive[pos]:
             alive.append(pos)

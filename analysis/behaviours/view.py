@@ -110,16 +110,16 @@ class View:
         return began, self.scene.exit_ns[inits]
 
     def zombies(self, life: Life) -> list[int]:
-        """What is a zombie of a container at the end, or of its shim."""
+        """What is a zombie of a container at the end, or its shim, and should have been reaped."""
         return self._zombies.get(life.container.id, []) + [life.shim] * bool(
-            self.case.zombies[life.shim]
+            self.case.unreaped[life.shim]
         )
 
     @cached_property
     def _zombies(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
         membership = self.scene.membership
-        for pos in np.flatnonzero(self.case.zombies & (membership.inside >= 0)).tolist():
+        for pos in np.flatnonzero(self.case.unreaped & (membership.inside >= 0)).tolist():
             found.setdefault(membership.ids[membership.inside[pos]], []).append(pos)
         return found
 

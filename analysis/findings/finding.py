@@ -103,6 +103,16 @@ class Case:
         found: Bools = self._shown(zombies=True) & ended & (scene.reap_ns < 0)
         return found
 
+    @cached_property
+    def unreaped(self) -> Bools:
+        """Zombies that somebody should have waited for by the end."""
+        scene, ended = self.scene, np.maximum(self.scene.exit_ns, self.scene.gone_ns)
+        # Simple inits (of virtual machines, of sandboxes) look for the dead every second or two.
+        by_init = (scene.last_parent >= 0) & (scene.roles[scene.last_parent] == "init")
+        since = np.where(by_init, GRACE_NS, UNREAPED_NS)
+        found: Bools = self.zombies & (ended <= (self.end_ns or 0) - since)
+        return found
+
     def _shown(self, *, zombies: bool) -> Bools:
         found = np.zeros(len(self.scene.ids), bool)
         if self.end_ns is not None:

@@ -9,16 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.execs import follow
-from analysis.findings.finding import (
-    GRACE_NS,
-    INFO,
-    KEEPERS,
-    UNREAPED_NS,
-    WARNING,
-    Case,
-    Finding,
-    listed,
-)
+from analysis.findings.finding import INFO, KEEPERS, WARNING, Case, Finding, listed
 from analysis.text_layout import count, span
 from analysis.why.story import INFERRED, name_container
 from tracer.text import printable
@@ -32,13 +23,8 @@ _NAMED = 5
 def find_zombies(case: Case) -> Iterator[Finding]:
     """Zombies by the parent who should wait for them; those of execs apart."""
     scene = case.scene
-    people = np.flatnonzero(case.zombies)
+    people = np.flatnonzero(case.unreaped)
     ended = np.maximum(scene.exit_ns[people], scene.gone_ns[people])
-    # Simple inits (of virtual machines, of sandboxes) look for the dead every second or two.
-    by_init = scene.roles[scene.last_parent[people]] == "init"
-    by_init &= scene.last_parent[people] >= 0
-    old = ended <= (case.end_ns or 0) - np.where(by_init, GRACE_NS, UNREAPED_NS)
-    people, ended = people[old], ended[old]
     if not len(people):
         return
     order = np.argsort(ended, kind="stable")

@@ -459,6 +459,16 @@ def test_a_zombie_stays(tmp_path: Path) -> None:
     assert only(exits)["zombies"] == 1
 
 
+def test_a_shim_that_its_init_has_not_waited_for_yet(tmp_path: Path) -> None:
+    """GIVEN a recording that ends as the shim does: inits look for the dead now and then."""
+    h = lives.host()
+    p = lives.begin(h)
+    h.stream.die(p["init"])
+    h.stream.exit(p["shim"])
+    exits = answers(h, tmp_path, wait=SECOND)["container-exit"]
+    assert (exits["verdict"], only(exits)["zombies"]) == ("holds", 0)
+
+
 def test_without_a_snapshot_of_the_end_zombies_are_not_known(tmp_path: Path) -> None:
     h = lives.host()
     p = lives.begin(h)
