@@ -67,8 +67,11 @@ def do_everything(podman: Podman) -> None:
     podman("exec", "p-life", "sh", "-c", "sleep 0.2; exit 4", status=4)
     podman("pause", "p-life")
     podman("unpause", "p-life")
-    podman.pids["restart"] = podman.command("restart", "-t", "0", "p-life")
-    pid = podman.watch("p-life")
+    # With crun podman 4.3 often cannot start it again: "container already exists", says crun.
+    if podman.engine.runtime == "runc":
+        podman.pids["restart"] = podman.command("restart", "-t", "0", "p-life")
+        podman.watch("p-life")
+    pid = podman.people["p-life"].tgid
     podman.pids["stop"] = podman.command("stop", "-t", "0", "p-life")
     wait_for_state(pid, "")
     podman("rm", "p-life")
@@ -145,7 +148,8 @@ def test_the_containers(name: str, recorded: Recorded) -> None:
 
     assert (container["runtime"], container["namespace"]) == ("podman", None)
     assert container["image"] == podman.engine.image
-    assert len(container["runs"]) == (2 if name == "p-life" else 1)
+    restarted = name == "p-life" and "restart" in podman.pids
+    assert len(container["runs"]) == (2 if restarted else 1)
     for run in container["runs"]:
         told.whole_run(run)
         assert told.roles[run["shim"]["id"]] == "conmon"
@@ -219,4 +223,6 @@ def test_a_container_without_its_conmon(recorded: Recorded) -> None:
 
 
 def test_nothing_is_found_where_all_is_well(recorded: Recorded) -> None:
-    assert recorded.told.findings("p-rm", "p-life", "p-kill", "p-orphan") == []
+    found = recorded.told.findings("p-rm", "p-life", "p-kill", "p-orphan")
+    # A busy host gives numbers again, which is worth a line and no fault.
+    assert [f for f in found if f["kind"] != "recycled-pid"] == []
