@@ -14,6 +14,7 @@ from analysis.membership import MAKERS, Known, is_stage, made_by
 from analysis.roles import RUNTIME_CALLS, SHIMS, is_engine
 from analysis.runs import PHASES, Call, Container, Run
 from analysis.scene import Scene
+from tracer.runtime_args import option
 
 # What process 1 runs until it executes the workload.
 _RUNTIME_STEPS = ("runc-init", "runc", "crun")
@@ -242,19 +243,9 @@ def _only(scene: Scene, roles: tuple[str, ...], near: int, run: Run) -> int | No
         for pos in scene.positions(*roles)
         if scene.alive_at(pos, ts_ns) and scene.pidns[pos] == scene.pidns[near]
     ]
-    if len(found) > 1 and (address := _option(scene, near, "address")):
-        found = [pos for pos in found if _option(scene, pos, "containerd") == address]
+    if len(found) > 1 and (address := option(scene.args(near), "address")):
+        found = [pos for pos in found if option(scene.args(pos), "containerd") == address]
     return found[0] if len(found) == 1 else None
-
-
-def _option(scene: Scene, pos: int, name: str) -> str | None:
-    """Value of an option of one or two dashes, None if it was not given or not recorded."""
-    args = scene.args(pos)
-    for i, arg in enumerate(args):
-        given, equals, value = arg.partition("=")
-        if given.startswith("-") and given.lstrip("-") == name:
-            return value if equals else "".join(args[i + 1 : i + 2]) or None
-    return None
 
 
 # --- for notebooks -----------------------------------------------------------------------------

@@ -132,6 +132,16 @@ def is_script(path: str, args: Sequence[str]) -> bool:
     return path in args[1:3] and base_name(args[0]) != base_name(path)
 
 
+def option(args: Sequence[str], name: str) -> str | None:
+    """Value of an option of one or two dashes, in an argument of its own or behind "="; None if it
+    was not given or not recorded."""
+    for i, arg in enumerate(args):
+        given, equals, value = arg.partition("=")
+        if given.startswith("-") and given.lstrip("-") == name:
+            return value if equals else "".join(args[i + 1 : i + 2]) or None
+    return None
+
+
 def parse(kind: str, args: Sequence[str]) -> Program:
     """Refine a family by its command line.
 

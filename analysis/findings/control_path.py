@@ -16,6 +16,7 @@ from analysis.roles import SHIMS
 from analysis.steps import Evidence
 from analysis.text_layout import count, span
 from analysis.why.story import CONFIRMED, INFERRED
+from tracer.runtime_args import option
 from tracer.text import printable
 
 # gRPC waits up to 3 s (dockerd) and up to 120 s (its own default) before it tries again; daemons
@@ -140,11 +141,8 @@ def daemons_without_containerd(case: Case) -> Iterator[Finding]:
 
 def _asked_for(args: tuple[str, ...]) -> str | None:
     """The containerd that dockerd was told to use."""
-    for number, arg in enumerate(args):
-        name, equals, value = arg.partition("=")
-        if name == "--containerd":
-            return normal(value if equals else "".join(args[number + 1 : number + 2]))
-    return None
+    asked = option(args, "containerd")
+    return None if asked is None else normal(asked)
 
 
 def _wanted(state: _State, docker: int, last: Connection | None) -> frozenset[str]:
@@ -157,10 +155,8 @@ def _wanted(state: _State, docker: int, last: Connection | None) -> frozenset[st
 
 def _address_of(args: tuple[str, ...]) -> str | None:
     """The containerd that a shim was told to report to."""
-    for i, arg in enumerate(args[:-1]):
-        if arg.startswith("-") and arg.lstrip("-") == "address":
-            return normal(args[i + 1])
-    return None
+    told = option(args, "address")
+    return None if told is None else normal(told)
 
 
 def _before(case: Case, docker: int, last: Connection | None) -> int | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from analysis.runs import Run
 from analysis.scene import Scene
 from analysis.signals import Signal
 from analysis.steps import Evidence
 from analysis.why import services
 from analysis.why.story import INFERRED, Story, is_near, signal_text
+from tracer.runtime_args import option
 
 DAEMONS = ("dockerd", "containerd", "containerd-managed")
 # A dockerd that is told to end has so long at most.
@@ -30,10 +29,9 @@ def daemon_at(story: Story, run: Run, ts_ns: int) -> int | None:
 
 def _shares_folder(scene: Scene, daemon: int, shim: int) -> bool:
     """One of several dockerds has its containerd's socket in a folder that its arguments name."""
-    words = scene.args(shim)
-    sockets = [value for name, value in pairwise(words) if name.lstrip("-") == "address"]
+    socket = option(scene.args(shim), "address") or ""
     folders = [word for word in scene.args(daemon)[1:] if len(word) > 1 and word[0] == "/"]
-    return any(socket.startswith(folder) for socket in sockets for folder in folders)
+    return any(socket.startswith(folder) for folder in folders)
 
 
 def tell_ending(story: Story, daemon: int, signal: Signal) -> bool:
