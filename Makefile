@@ -7,6 +7,10 @@ SHELL := /bin/bash
 PREFIX ?= /usr/local
 LIBDIR := $(PREFIX)/lib/rtrace
 COMMAND := $(PREFIX)/bin/rtrace
+# Man pages, and completion where Debian's shells look for it.
+MAN := $(PREFIX)/share/man/man1
+COMPLETIONS := bash-completion/completions/rtrace zsh/site-functions/_rtrace \
+	fish/vendor_completions.d/rtrace.fish
 
 # The interpreter that Debian's python3-bpfcc belongs to, whatever python3 is first in PATH.
 PYTHON := /usr/bin/python3
@@ -94,11 +98,17 @@ install: | packages-build ## put rtrace where `sudo rtrace` finds it (PREFIX=/us
 	@$(SUDO) $(LIBDIR)/bin/python -m pip install -q build/wheel/rtrace-*.whl
 	@$(SUDO) $(PYTHON) -m venv --system-site-packages --without-pip $(LIBDIR)
 	@$(SUDO) ln -sfn $(LIBDIR)/bin/rtrace $(COMMAND)
+	@$(SUDO) mkdir -p $(MAN) $(dir $(COMPLETIONS:%=$(PREFIX)/share/%))
+	@$(SUDO) rm -f $(MAN)/rtrace.1 $(MAN)/rtrace-*.1
+	@$(SUDO) $(LIBDIR)/bin/python -m tracer.cli.man_pages $(MAN) >/dev/null
+	@for script in $(COMPLETIONS); do \
+		$(COMMAND) completion "$${script%%[-/]*}" | $(SUDO) tee $(PREFIX)/share/$$script >/dev/null; done
 	@echo "installed $(COMMAND); next: sudo rtrace doctor"
 
 .PHONY: uninstall
 uninstall: ## remove what `make install` put there
-	@if [ "$$(readlink $(COMMAND))" = $(LIBDIR)/bin/rtrace ]; then $(SUDO) rm $(COMMAND); fi
+	@if [ "$$(readlink $(COMMAND))" = $(LIBDIR)/bin/rtrace ]; then $(SUDO) rm -f $(COMMAND) \
+		$(MAN)/rtrace.1 $(MAN)/rtrace-*.1 $(COMPLETIONS:%=$(PREFIX)/share/%); fi
 	@if [ -e $(LIBDIR)/pyvenv.cfg ]; then $(SUDO) rm -rf $(LIBDIR); fi
 
 .PHONY: clean

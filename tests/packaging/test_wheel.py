@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.shells import fish_offers, shell
+from tracer.cli import rtrace
+
 pytestmark = pytest.mark.packaging
 
 PYTHON = "/usr/bin/python3"  # the one that python3-bpfcc belongs to
@@ -83,8 +86,9 @@ def test_wheel_is_complete(wheel: Path, checkout: Path) -> None:
     sources = [*checkout.glob("bpf/*.c"), *checkout.glob("bpf/*.h")]
     expected = {f"tracer/_bpf/{source.name}" for source in sources}
     expected |= {str(path.relative_to(checkout)) for path in checkout.glob("analysis/schemas/*")}
-    page = [*checkout.glob("analysis/html/page/*"), *checkout.glob("analysis/html/vendor/*")]
-    expected |= {str(path.relative_to(checkout)) for path in page}
+    data = ("analysis/html/page/*", "analysis/html/vendor/*", "tracer/cli/shells/*")
+    for pattern in data:
+        expected |= {str(path.relative_to(checkout)) for path in checkout.glob(pattern)}
     expected |= {"tracer/_bpf/rtrace.bpf.o", "rtrace/__init__.py"}
     assert expected <= names
     top = {name.partition("/")[0] for name in names}
@@ -128,10 +132,27 @@ def test_make_install_and_uninstall(checkout: Path, tmp_path: Path) -> None:
     _run("make", "install", f"PREFIX={prefix}", cwd=source)
     shutil.rmtree(source)  # what is installed must not need it
     assert "record" in _run(prefix / "bin/rtrace", "--help", cwd=tmp_path)
+    pages = {page.name for page in (prefix / "share/man/man1").iterdir()}
+    assert pages == {"rtrace.1", *(f"rtrace-{name}.1" for name in rtrace.commands)}
+    path = f"{prefix}/bin:/usr/bin:/bin"
+    assert "one pid namespace" in _run("man", "rtrace-record", cwd=tmp_path, path=path)
+    _check_completion(prefix, path, tmp_path)
 
     source = _copy_of(checkout, source)
     _run("make", "uninstall", f"PREFIX={prefix}", cwd=source)
     assert [path for path in prefix.glob("**/*") if not path.is_dir()] == []
+
+
+def _check_completion(prefix: Path, path: str, folder: Path) -> None:
+    """Each shell finds its script where `make install` put it."""
+    environ = {"PATH": path, "XDG_DATA_DIRS": f"{prefix}/share:/usr/share"}
+    bash = ". /usr/share/bash-completion/bash_completion"
+    with shell("bash", folder, bash, environ) as opened:
+        assert opened.offers("rtrace snap") == ["snapshot"]
+    zsh = f"fpath=({prefix}/share/zsh/site-functions $fpath); autoload -Uz compinit; compinit -u -D"
+    with shell("zsh", folder, zsh, environ) as opened:
+        assert opened.offers("rtrace snap") == ["snapshot"]
+    assert fish_offers("rtrace snap", folder, "true", environ) == ["snapshot"]
 
 
 def test_make_install_does_not_overwrite_a_stranger(checkout: Path, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import click
 
 from tracer import __version__
 from tracer.cli.compare import compare
+from tracer.cli.completion import completion
 from tracer.cli.doctor import doctor
+from tracer.cli.documented import Group
 from tracer.cli.dump import dump
 from tracer.cli.install_service import install_service
 from tracer.cli.record import record
@@ -22,21 +24,27 @@ from tracer.errors import RtraceError
 from tracer.text import printable
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Group,
+    short_help="A flight recorder for the processes of container runtimes",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    examples=[
+        ("sudo rtrace record", "record this host until Ctrl-C"),
+        ("rtrace report x.rtrace", "what happened, on any machine"),
+        ("rtrace why x.rtrace web", "why a container or a process ended"),
+        ("rtrace compare old/ new/", "what differs between engines"),
+        ("rtrace ticket x.rtrace", "small and redacted, to attach to a ticket"),
+    ],
+)
 @click.version_option(__version__, prog_name="rtrace")
 def rtrace() -> None:
-    """Who started, adopted, killed and reaped whom: a flight recorder for container runtimes.
-
-    \b
-    sudo rtrace record                   record this host until Ctrl-C
-    rtrace report CAPTURE                what happened, on any machine
-    rtrace why CAPTURE TARGET            why a container or a process ended
-    rtrace compare CAPTURE CAPTURE...    what differs: behaviours, latencies, process trees
-    rtrace ticket CAPTURE                small and redacted, to attach to a ticket
-    """
+    """Who started, adopted, killed and reaped whom: a flight recorder for container runtimes."""
 
 
-for command in (record, snapshot, report, why, compare, ticket, dump, doctor, install_service):
+for command in (
+    *(record, snapshot, report, why, compare, ticket, dump, doctor, install_service),
+    completion,
+):
     rtrace.add_command(command)
 
 
@@ -48,6 +56,8 @@ def main() -> NoReturn:
     COMMAND's status or 125 when rtrace itself failed.
     """
     status, stdout = 0, sys.stdout
+    if "_RTRACE_COMPLETE" in os.environ:
+        import tracer.cli.completing  # noqa: F401 -- tells click
     try:
         status = rtrace.main(standalone_mode=False)
         sys.stdout.flush()

@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from tracer.cli.completers import complete_capture, complete_file
+from tracer.cli.documented import Command
 from tracer.cli.output import check_table, text_shape, write_output
 from tracer.errors import RtraceError
 
@@ -14,19 +16,45 @@ _TABLES = ("behaviours", "latencies", "places", "adoptions", "groups", "captures
 _CHANGED = 3
 
 
-@click.command()
-@click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True)
+@click.command(
+    cls=Command,
+    short_help="Tell what differs between captures of container engines.",
+    examples=[
+        ("rtrace compare old/ new/", "two engines, each with all captures in a folder"),
+        (
+            "rtrace compare before=a.rtrace after=b.rtrace --fail-on-change",
+            "a test for upgrading a container runtime",
+        ),
+        ("rtrace compare captures/ --format csv --table latencies", "how long steps take"),
+        ("rtrace compare old/ new/ --format html -o compare.html", "for a browser"),
+    ],
+    statuses=[("3", "with --fail-on-change: a behaviour differs from the baseline's")],
+)
+@click.argument(
+    "captures",
+    metavar="CAPTURE...",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_capture,
+)
 @click.option(
     "--format",
     "format_",
     type=click.Choice(["text", "json", "html", "markdown", "csv"]),
     default="text",
     show_default=True,
+    help="How to tell it.",
 )
 @click.option(
     "--table", type=click.Choice(_TABLES), help="Which table as CSV: behaviours if not told."
 )
-@click.option("-o", "--output", metavar="PATH", help="Write there and not to stdout.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    shell_complete=complete_file,
+    help="Write there and not to stdout.",
+)
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
 @click.option("--all", "full", is_flag=True, help="Fold nothing: what is the same, every example.")
 @click.option(
@@ -55,11 +83,6 @@ def compare(
 
     CAPTURE is a file, or a folder with all captures below it. They are grouped by docker's
     version and topology, and by LABEL where it is given as LABEL=PATH.
-
-    \b
-    rtrace compare old/ new/
-    rtrace compare before=a.rtrace after=b.rtrace --fail-on-change
-    rtrace compare captures/ --format csv --table latencies
     """
     from analysis.compare.comparison import build_comparison
     from analysis.compare.gather import find_sources, measure_all

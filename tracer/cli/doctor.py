@@ -6,13 +6,17 @@ import sys
 
 import click
 
+from tracer.cli.documented import Command
 
-@click.command()
+
+@click.command(
+    cls=Command,
+    short_help="Say what works on this host, and what to install.",
+    examples=[("sudo rtrace doctor", "what a recording as root would have")],
+    statuses=[("1", "nothing can be recorded here")],
+)
 def doctor() -> int:
-    """Say what works on this host, what does not, and what to install.
-
-    Exit status 1 if nothing can be recorded here.
-    """
+    """Say what works on this host, what does not, and what to install."""
     from tracer.checks import run_checks
 
     checks = run_checks()

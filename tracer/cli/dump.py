@@ -24,12 +24,21 @@ from tracer.capture_format import (
     TASKS,
     load_json,
 )
+from tracer.cli.completers import complete_capture
+from tracer.cli.documented import Command
 from tracer.event_text import detail_text, event_text, process_text
 from tracer.text import printable
 
 
-@click.command()
-@click.argument("capture")
+@click.command(
+    cls=Command,
+    short_help="Print the raw records of a capture.",
+    examples=[
+        ("rtrace dump incident.rtrace", "every record"),
+        ("rtrace dump incident.rtrace | grep -w SIGKILL", "who was sent SIGKILL, and by whom"),
+    ],
+)
+@click.argument("capture", shell_complete=complete_capture)
 def dump(capture: str) -> None:
     """Print the raw records of a capture, one a line, in the order of the file.
 

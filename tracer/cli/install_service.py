@@ -8,6 +8,8 @@ import sys
 
 import click
 
+from tracer.cli.completers import complete_folder, complete_trigger
+from tracer.cli.documented import Command
 from tracer.errors import RtraceError
 from tracer.units import size_option
 
@@ -15,7 +17,23 @@ from tracer.units import size_option
 _TRIGGERS = ("dockerd-exit", "containerd-exit", "runtime-kill", "oom")
 
 
-@click.command("install-service")
+@click.command(
+    "install-service",
+    cls=Command,
+    examples=[
+        ("sudo rtrace install-service", "record from now on, and at each boot"),
+        (
+            "sudo rtrace install-service --trigger shim-exit --max-size 200MiB --force",
+            "with other bounds and events than before",
+        ),
+        ("rtrace install-service --print", "look at the unit, do nothing"),
+        ("sudo rtrace install-service --uninstall", "end it; recordings stay"),
+    ],
+    files=[
+        ("/etc/systemd/system/rtrace.service", "the unit"),
+        ("/var/lib/rtrace", "the recording and its saves, see --dir"),
+    ],
+)
 @click.option(
     "--max-size",
     metavar="SIZE",
@@ -29,6 +47,7 @@ _TRIGGERS = ("dockerd-exit", "containerd-exit", "runtime-kill", "oom")
     "triggers",
     multiple=True,
     metavar="EVENT",
+    shell_complete=complete_trigger,
     default=_TRIGGERS,
     show_default=True,
     help="Save at this event, see `rtrace record`; may be repeated.",
@@ -40,6 +59,7 @@ _TRIGGERS = ("dockerd-exit", "containerd-exit", "runtime-kill", "oom")
     "--dir",
     "directory",
     metavar="PATH",
+    shell_complete=complete_folder,
     default="/var/lib/rtrace",
     show_default=True,
     help="For the recording and its saves.",
@@ -73,11 +93,6 @@ def install_service(
 
     It records all the time, keeps the newest --max-size, and saves what it holds at events and
     with `rtrace snapshot`.
-
-    \b
-    sudo rtrace install-service
-    sudo rtrace install-service --trigger shim-exit --max-size 200MiB --force
-    rtrace install-service --print
     """
     from tracer import options, service
     from tracer.service_unit import NAME, Service, render_unit

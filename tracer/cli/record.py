@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tracer.cli.completers import (
+    complete_cgroup,
+    complete_command,
+    complete_file,
+    complete_pidns,
+    complete_trigger,
+)
+from tracer.cli.documented import Command
 from tracer.errors import RtraceError, UsageError
 from tracer.status import format_kept
 from tracer.text import printable
@@ -19,8 +27,38 @@ if TYPE_CHECKING:
 FAILED = 125  # with a COMMAND, whose own statuses are passed on
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
-@click.option("-o", "--output", metavar="FILE", help="Capture to write. [default: a new name]")
+@click.command(
+    cls=Command,
+    examples=[
+        ("sudo rtrace record", "the whole host, until Ctrl-C"),
+        ("sudo rtrace record -o run.rtrace -- docker run --rm alpine true", "while it runs"),
+        (
+            "sudo rtrace record --pidns $(pidof -s systemd) --duration 30s",
+            "only the processes of one pid namespace",
+        ),
+        (
+            "sudo rtrace record --max-size 99MiB --trigger shim-exit --trigger 'container-exit!=0'",
+            "the newest 99 MiB, saved when something ends",
+        ),
+    ],
+    statuses=[
+        ("125", "with COMMAND: rtrace itself failed"),
+        ("128+N", "with COMMAND: signal N ended it"),
+        ("any", "with COMMAND: its own status"),
+    ],
+    files=[
+        ("rtrace-DATE-TIME.rtrace", "the capture if -o is not given"),
+        ("FILE.segments/", "with --max-size: what is kept while it records; reads as a capture"),
+        ("STEM-DATE-TIME-EVENT.rtrace", "what --trigger saved, beside FILE, which is STEM.rtrace"),
+    ],
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="Capture to write. [default: a new name]",
+)
 @click.option(
     "--duration",
     metavar="TIME",
@@ -28,9 +66,18 @@ FAILED = 125  # with a COMMAND, whose own statuses are passed on
     help="Stop after 30s, 5m, 1h.",
 )
 @click.option(
-    "--pidns", type=click.IntRange(min=1), metavar="PID", help="Only PID's pid namespace."
+    "--pidns",
+    type=click.IntRange(min=1),
+    metavar="PID",
+    shell_complete=complete_pidns,
+    help="Only PID's pid namespace.",
 )
-@click.option("--cgroup", metavar="PATH", help="Only this cgroup and those below it.")
+@click.option(
+    "--cgroup",
+    metavar="PATH",
+    shell_complete=complete_cgroup,
+    help="Only this cgroup and those below it.",
+)
 @click.option(
     "--engine",
     type=click.Choice(["auto", "core", "bcc"]),
@@ -63,6 +110,7 @@ FAILED = 125  # with a COMMAND, whose own statuses are passed on
     "triggers",
     multiple=True,
     metavar="EVENT",
+    shell_complete=complete_trigger,
     help="Save what is kept at EVENT, and go on: shim-exit, dockerd-exit, containerd-exit, oom, "
     "container-exit, container-exit!=0, runtime-kill. May be repeated.",
 )
@@ -93,7 +141,7 @@ FAILED = 125  # with a COMMAND, whose own statuses are passed on
 @click.option("--no-args", is_flag=True, help="Do not record the arguments of programs.")
 @click.option("--live", is_flag=True, help="Print what happens as it happens.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_command)
 def record(
     output: str | None,
     duration: float | None,
@@ -116,12 +164,6 @@ def record(
 
     Needs root, or CAP_BPF and CAP_PERFMON. Stops at Ctrl-C, SIGTERM, after --duration, or when
     COMMAND ends; COMMAND's exit status is then passed on (125: rtrace itself failed).
-
-    \b
-    sudo rtrace record                                   the whole host, until Ctrl-C
-    sudo rtrace record -o run.rtrace -- docker run --rm alpine true
-    sudo rtrace record --pidns $(pidof -s systemd) --duration 30s
-    sudo rtrace record --max-size 100MiB --trigger shim-exit --trigger 'container-exit!=0'
     """
     from tracer import options, recorder
     from tracer.confirmation import Confirmation

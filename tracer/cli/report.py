@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tracer.cli.completers import complete_capture, complete_container, complete_file
+from tracer.cli.documented import Command
 from tracer.cli.output import check_table, text_shape, write_output
 from tracer.cli.progress import progress_line
 from tracer.units import duration_option
@@ -24,19 +26,42 @@ _TABLES = (
 )
 
 
-@click.command()
-@click.argument("capture")
+@click.command(
+    cls=Command,
+    examples=[
+        ("rtrace report incident.rtrace", "what is wrong, and what happened"),
+        ("rtrace report incident.rtrace --container web", "of one container"),
+        ("rtrace report incident.rtrace --since 10s --until 20s", "of ten seconds"),
+        (
+            "rtrace report incident.rtrace --format html -o incident.html",
+            "a page with a picture, for a browser or a ticket",
+        ),
+        (
+            "rtrace report incident.rtrace --format csv --table processes",
+            "a table for a spreadsheet",
+        ),
+        ("rtrace report incident.rtrace --format json | jq .findings", "data for scripts"),
+    ],
+)
+@click.argument("capture", shell_complete=complete_capture)
 @click.option(
     "--format",
     "format_",
     type=click.Choice(["text", "json", "html", "markdown", "csv"]),
     default="text",
     show_default=True,
+    help="How to tell it.",
 )
 @click.option(
     "--table", type=click.Choice(_TABLES), help="Which table as CSV: timeline if not told."
 )
-@click.option("-o", "--output", metavar="PATH", help="Write there and not to stdout.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    shell_complete=complete_file,
+    help="Write there and not to stdout.",
+)
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
 @click.option("--unfold", is_flag=True, help="Tell each health check and poll, not their number.")
 @click.option(
@@ -49,7 +74,12 @@ _TABLES = (
     show_default=True,
     help="Seconds since the start, wall clock, or both where there is room.",
 )
-@click.option("--container", metavar="X", help="Only this container: name, id or start of an id.")
+@click.option(
+    "--container",
+    metavar="X",
+    shell_complete=complete_container,
+    help="Only this container: name, id or start of an id.",
+)
 @click.option(
     "--since",
     metavar="TIME",
@@ -72,14 +102,7 @@ def report(
     since: float | None,
     until: float | None,
 ) -> None:
-    """Tell what happened in a capture.
-
-    \b
-    rtrace report incident.rtrace
-    rtrace report incident.rtrace --container web --format json
-    rtrace report incident.rtrace --format html -o incident.html
-    rtrace report incident.rtrace --format csv --table processes
-    """
+    """Tell what happened in a capture."""
     if since is not None and until is not None and until < since:
         raise click.UsageError("--until is before --since")
     check_table(table, format_)

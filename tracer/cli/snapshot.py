@@ -8,21 +8,31 @@ import sys
 
 import click
 
+from tracer.cli.completers import complete_file
+from tracer.cli.documented import Command
 from tracer.errors import HostError
 from tracer.text import printable
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        ("sudo rtrace snapshot", "of the only recorder"),
+        ("sudo rtrace snapshot --pid 4711 -o incident.rtrace", "of one of several"),
+    ],
+)
 @click.option("--pid", type=click.IntRange(min=1), metavar="PID", help="The recorder's pid.")
-@click.option("-o", "--output", metavar="FILE", help="[default: a name beside its capture]")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    shell_complete=complete_file,
+    help="The save to write. [default: a name beside the recorder's capture]",
+)
 def snapshot(pid: int | None, output: str | None) -> None:
     """Save what a running recording holds, and let it go on.
 
     Most useful with `rtrace record --max-size`, which keeps the newest part of what happened.
-
-    \b
-    sudo rtrace snapshot
-    sudo rtrace snapshot --pid 4711 -o incident.rtrace
     """
     from tracer.capture_file import give_to_sudo_user
     from tracer.control import ask_to_save

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tracer.cli.completers import complete_capture, complete_container, complete_file
+from tracer.cli.documented import Command
 from tracer.cli.progress import progress_line
 from tracer.errors import RtraceError
 from tracer.units import duration_option, format_size, size_option
@@ -25,11 +27,36 @@ _INSIDE = {
 }
 
 
-@click.command()
-@click.argument("capture")
-@click.option("-o", "--output", metavar="FILE.zip", help="CAPTURE.zip if not told.")
+@click.command(
+    cls=Command,
+    short_help="Make a small, redacted archive for a public ticket.",
+    examples=[
+        ("rtrace ticket incident.rtrace", "makes incident.zip"),
+        (
+            "rtrace ticket incident.rtrace --container web --redact strict -o web.zip",
+            "of one container, without its name",
+        ),
+        (
+            "rtrace ticket incident.rtrace --stdout | gh issue create --body-file -",
+            "the summary alone",
+        ),
+    ],
+)
+@click.argument("capture", shell_complete=complete_capture)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE.zip",
+    shell_complete=complete_file,
+    help="CAPTURE.zip if not told.",
+)
 @click.option("--force", is_flag=True, help="Replace FILE.zip if it exists.")
-@click.option("--container", metavar="X", help="Only this container: name, id or start of an id.")
+@click.option(
+    "--container",
+    metavar="X",
+    shell_complete=complete_container,
+    help="Only this container: name, id or start of an id.",
+)
 @click.option(
     "--since",
     metavar="TIME",
@@ -69,11 +96,6 @@ def ticket(
     """Make of a capture what can be attached to a public ticket: small, redacted, readable.
 
     Same secret, same placeholder, all over one ticket; two tickets cannot be joined by them.
-
-    \b
-    rtrace ticket incident.rtrace
-    rtrace ticket incident.rtrace --container web --redact strict -o web.zip
-    rtrace ticket incident.rtrace --stdout | gh issue create --body-file -
     """
     if since is not None and until is not None and until < since:
         raise click.UsageError("--until is before --since")

@@ -6,24 +6,41 @@ import json
 
 import click
 
+from tracer.cli.completers import complete_capture, complete_file, complete_target
+from tracer.cli.documented import Command
 from tracer.cli.output import check_table, text_shape, write_output
 from tracer.cli.progress import progress_line
 
 _TABLES = ("chain", "lineage", "died-with", "survived")
 
 
-@click.command()
-@click.argument("capture")
-@click.argument("target")
+@click.command(
+    cls=Command,
+    short_help="Tell why a container or a process ended.",
+    examples=[
+        ("rtrace why incident.rtrace web", "why the container ended"),
+        ("rtrace why incident.rtrace dockerd", "why a daemon did"),
+        ("rtrace why incident.rtrace 4711 --format json", "why a process did, as data"),
+    ],
+)
+@click.argument("capture", shell_complete=complete_capture)
+@click.argument("target", shell_complete=complete_target)
 @click.option(
     "--format",
     "format_",
     type=click.Choice(["text", "json", "markdown", "csv"]),
     default="text",
     show_default=True,
+    help="How to tell it.",
 )
 @click.option("--table", type=click.Choice(_TABLES), help="Which table as CSV: chain if not told.")
-@click.option("-o", "--output", metavar="PATH", help="Write there and not to stdout.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="PATH",
+    shell_complete=complete_file,
+    help="Write there and not to stdout.",
+)
 @click.option("--force", is_flag=True, help="Replace PATH if it exists.")
 @click.option("--all", "full", is_flag=True, help="List everybody who died or lived on.")
 def why(
@@ -39,10 +56,6 @@ def why(
 
     TARGET is a container's name, id or the beginning of its id; a pid of the host, or
     "tgid:start_ns" as reports give it; or a daemon's name.
-
-    \b
-    rtrace why incident.rtrace web
-    rtrace why incident.rtrace 4711 --format json
     """
     check_table(table, format_)
     from analysis.model import open_capture
