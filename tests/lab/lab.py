@@ -111,7 +111,7 @@ class Lab(Machine):
             )
             lab = cls(name, setup, running)
             try:
-                lab._save(state)
+                lab._save()
                 lab._wait_for_docker()
                 lab._import_image(image_tar(root / "bin/busybox"))
             except BaseException:
@@ -140,10 +140,16 @@ class Lab(Machine):
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def state(self) -> Path:
+        """A folder for files that are to go with it."""
+        return runs_folder() / self.name
+
     def stop(self) -> None:
         """Ends it, and removes all that it has on this host. May be called twice."""
-        self.end()
-        shutil.rmtree(runs_folder() / self.name, ignore_errors=True)
+        with _registry():  # as soon as it is dead, another lab's boot may collect it
+            self.end()
+            shutil.rmtree(self.state, ignore_errors=True)
 
     def versions(self) -> dict[str, str]:
         """What its programs say of themselves."""
@@ -173,13 +179,13 @@ class Lab(Machine):
                     found.update(map(int, file.read_text().split()))
         return sorted(found)
 
-    def _save(self, state: Path) -> None:
+    def _save(self) -> None:
         saved = {
             "pid": self.pid,
             "unshare_pid": self.unshare_pid,
             "setup": asdict(self.setup),
         }
-        (state / "state.json").write_text(json.dumps(saved))
+        (self.state / "state.json").write_text(json.dumps(saved))
 
     def _wait_for_docker(self) -> None:
         deadline = time.monotonic() + DEADLINE_S
@@ -248,7 +254,8 @@ def _claim(name: str) -> Iterator[tuple[Path, int]]:
     try:
         yield state, lock
     except BaseException:
-        shutil.rmtree(state, ignore_errors=True)
+        with _registry():
+            shutil.rmtree(state, ignore_errors=True)
         raise
     finally:
         os.close(lock)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +46,7 @@ def record(setup: Setup, scenario: Scenario, folder: Path, *, program: str) -> R
     result = Recorded(folder / f"{name}.rtrace", folder / f"{name}.witness.json")
     for older in (result.capture, result.witness):
         older.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, Lab.boot(setup) as lab:
+    with Lab.boot(setup) as lab:
         witness = Witness(
             scenario.name,
             suite=setup.suite,
@@ -57,7 +56,7 @@ def record(setup: Setup, scenario: Scenario, folder: Path, *, program: str) -> R
         )
         options = ("--pidns", str(lab.pid))
         with Recorder(
-            Path(scratch), *options, wrapper=_WRAPPER, path=result.capture, program=program
+            lab.state, *options, wrapper=_WRAPPER, path=result.capture, program=program
         ) as recorder:
             recorder.wait_until_recording()
             with witness:

@@ -12,7 +12,7 @@ import pytest
 
 from demo.process import Process
 from tests.debian import BootstrapError
-from tests.kernel.recording import DEADLINE_S, wait_for
+from tests.kernel.recording import DEADLINE_S, RTRACE, read_capture, wait_for
 from tests.lab import roots
 from tests.lab.lab import Lab, LabError, Setup, collect_garbage, names, runs_folder
 from tests.machines.cgroups import cgroup_paths
@@ -50,24 +50,31 @@ def test_two_at_once_have_engines_of_their_own() -> None:
     assert remains(old.name, old.pid) == remains(new.name, new.pid) == []
 
 
-def test_a_killed_test_run_leaves_nothing(checkout: Path) -> None:
+@pytest.mark.kernel
+def test_a_killed_test_run_leaves_nothing(checkout: Path, tmp_path: Path) -> None:
     script = (
-        "import os, signal\n"
-        "from tests.lab.lab import Lab, Setup\n"
-        "lab = Lab.boot(Setup('trixie', 'B'))\n"
-        "lab.run('docker', 'run', '-d', '--network', 'none', 'busybox', 'sleep', '1000')\n"
-        "print(lab.name, lab.pid, *lab.processes(), flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from tests.lab.lab import Setup\n"
+        "from tests.lab.recording import record\n"
+        "from tests.lab.scenarios import Scenario\n"
+        "def play(scene):\n"
+        "    scene.docker_run('web')\n"
+        "    print(scene.lab.name, scene.lab.pid, *scene.lab.processes(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "killed = Scenario('killed', play, ('trixie',), 'B', False)\n"
+        "record(Setup('trixie', 'B'), killed, Path(sys.argv[1]), program=sys.argv[2])\n"
     )
-    killed = subprocess.run(
-        [sys.executable, "-c", script], cwd=checkout, stdout=subprocess.PIPE, text=True, check=False
-    )
+    command = [sys.executable, "-c", script, str(tmp_path), RTRACE]
+    killed = subprocess.run(command, cwd=checkout, stdout=subprocess.PIPE, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL
     name, pid, *tgids = killed.stdout.split()
     assert len(tgids) > 5  # systemd, dockerd, containerd, the shim, the container ...
 
     wait_for(lambda: Process.of(int(pid)) is None, "the end of the lab")
     wait_for(lambda: name not in names(), "the end of its lock")
+    capture = tmp_path / "trixie-B-killed.rtrace"
+    wait_for(lambda: read_capture(capture).whole, "the end of the recorder")
     collect_garbage()
 
     assert remains(name, int(pid)) == []
