@@ -240,6 +240,11 @@ class Witness:
                     return known
             return self._watch(tgid, what, with_descendants)
 
+    def look(self) -> None:
+        """Look at all of them now: afterwards all that has happened by then is known."""
+        with self._lock:
+            self._look()
+
     def expect(self, behaviour: str, **outcomes: str) -> None:
         """What must be told of a behaviour: `expect("shim-exit", shim="exited")`."""
         self.expected.setdefault(behaviour, []).append(dict(outcomes))
@@ -294,8 +299,7 @@ class Witness:
     def _poll(self) -> None:
         try:
             while not self._stop.is_set():
-                with self._lock:
-                    self._look()
+                self.look()
                 time.sleep(STEP_S)
         except BaseException as error:
             self._error = error

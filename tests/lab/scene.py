@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.kernel.recording import DEADLINE_S
 from tests.lab.lab import IMAGE, IMAGE_ROOT, Lab
 from tests.lab.topologies import SHIM_V1, TOPOLOGIES
-from tests.witness import Step, Watched, Witness, parent_of, read_stat, start_of, wait_for_state
+from tests.witness import Step, Watched, Witness, parent_of, read_stat, start_of
 
 FOREVER = ("sleep", "100000")  # a workload that never ends by itself, and as process 1 ignores TERM
 _LIVE = "RSDTtI"
@@ -174,9 +174,15 @@ class Scene:
     # --- what becomes of it ---------------------------------------------------------------------
 
     def wait_gone(self, *processes: Watched) -> None:
-        """Until they have ended and were reaped."""
+        """Until the witness has seen that they have ended and were reaped."""
         for process in processes:
-            wait_for_state(process.tgid, "", DEADLINE_S)
+            self.wait_for_end(process, "gone")
+
+    def wait_for_end(self, process: Watched, state: str) -> None:
+        """Until the witness has seen that it is a "zombie", or "gone"."""
+        self.wait(
+            lambda: process.last.state == state, f"{process.what} ({process.tgid}) as {state}"
+        )
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
         """Until something is so."""
@@ -214,6 +220,7 @@ class Scene:
         ends_itself: bool = False,
     ) -> None:
         """What a report must tell of a behaviour: what the witness has seen since a step."""
+        self.witness.look()
         outcomes = {}
         if shim is not None:
             outcomes["shim"] = self._outcome(shim, since, by_itself=True)
@@ -223,10 +230,11 @@ class Scene:
 
     def _outcome(self, process: Watched, since: Step, *, by_itself: bool) -> str:
         """An outcome token. Workloads do not end by themselves, shims do when all is done."""
-        later = [look for look in process.looks if look.until_ns > since.at_ns]
-        if any(look.state != "alive" for look in later):
+        if process.last.state != "alive":
             return "exited" if by_itself and process not in self.killed else "killed"
-        return "reparented" if later else "unaffected"
+        # The first look shows no change: it may be later than the step.
+        changes = [look for look in process.looks[1:] if look.until_ns > since.at_ns]
+        return "reparented" if changes else "unaffected"
 
     def _find_daemon(self, comm: str) -> Watched:
         # What it forks has its comm at first, and may be gone (start 0) when it is looked at.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.lab.lab import IMAGE
 from tests.lab.scenarios.scenario import scenario
 from tests.lab.scene import FOREVER, Scene
-from tests.witness import parent_of, wait_for_state
+from tests.witness import parent_of
 
 # The lab's own programs, in a container that may do everything.
 _OPTIONS = (
@@ -38,7 +38,7 @@ def docker_in_docker(scene: Scene) -> None:
     scene.docker(*inner, "kill", "web")
     step = scene.witness.steps[-1]
     scene.wait_gone(web)
-    wait_for_state(shim.tgid, "Z")  # whose parent is a dockerd, which reaps no strangers
+    scene.wait_for_end(shim, "zombie")  # whose parent is a dockerd, which reaps no strangers
     scene.observe_parent(shim)
     scene.expect("container-exit", step, shim=shim, container=web)
     scene.docker("rm", "-f", "outer")
