@@ -25,7 +25,7 @@ OWNER := $(shell stat -c %U .)
 AS_OWNER := $(shell [ "$$(id -u)" != 0 ] || [ "$(OWNER)" = root ] || \
 	echo runuser -u $(OWNER) -- env HOME="$$(getent passwd $(OWNER) | cut -d: -f6)")
 
-PY_FILES := hatch_build.py tracer analysis rtrace demo bench tests
+PY_FILES := hatch_build.py tracer analysis rtrace screen demo bench tests
 C_FILES = $(wildcard $(foreach folder,bpf bench tests/kernel tests/kernel/trees tests/kernels,$(folder)/*.[ch]))
 
 # Root leaves no files of its own in a user's checkout.

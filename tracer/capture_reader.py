@@ -115,7 +115,9 @@ class CaptureReader:
                         break
                     if self.trailer is not None:
                         raise DamageError(f"there is more after the trailer, from byte {start}")
-                    self._check(start, *chunk)
+                    found = check_chunk(*chunk, start)
+                    if chunk[0] == TAIL:
+                        self.trailer = found
                     expanded += len(chunk[1])
                     if expanded > max(RATIO_FREE, RATIO_LIMIT * (before + reader.offset)):
                         # Each chunk is within the limits, but whoever collects them would not be.
@@ -197,30 +199,37 @@ class CaptureReader:
                 return
             yield number, reader
 
-    # --- chunks --------------------------------------------------------------------------------
 
-    def _check(self, start: int, chunk_type: bytes, content: bytes) -> None:
-        """Damage if the content is not what readers of this chunk type rely on."""
-        what = f"the chunk at byte {start} ({chunk_type.decode('ascii', 'replace')})"
-        if chunk_type == HEAD:
-            raise DamageError(f"{what} is a second header")
-        if chunk_type == EVENTS and len(content) % EVENT_STRIDE:
-            raise DamageError(f"{what} does not hold whole events")
-        if chunk_type == TASKS:
-            count, rest = divmod(len(content) - TASK_PHASE.size, abi.TASK_SIZE)
-            if count < 0 or rest or TASK_PHASE.unpack_from(content)[0] > 1:
-                raise DamageError(f"{what} does not hold a snapshot")
-        if chunk_type == SOCKETS:
-            count, rest = divmod(len(content) - SOCKET_HEAD.size, abi.SOCKET_SIZE)
-            if count < 0 or rest or SOCKET_HEAD.unpack_from(content)[1] >= len(SOCKET_REASONS):
-                raise DamageError(f"{what} does not hold a snapshot of sockets")
-        if chunk_type in JSON_TYPES:
-            try:
-                value = load_json(chunk_type, content)
-            except CaptureError as error:
-                raise DamageError(f"{what} is wrong: {error}") from None
-            if chunk_type == TAIL:
-                self.trailer = value
+def check_chunk(chunk_type: bytes, content: bytes, start: int) -> dict[str, Any] | None:
+    """Damage if the content is not what readers of this chunk type rely on.
+
+    Args:
+        start: where the chunk begins, for the message.
+
+    Returns: what is in a chunk of JSON.
+
+    Raises:
+        DamageError: it is not.
+    """
+    what = f"the chunk at byte {start} ({chunk_type.decode('ascii', 'replace')})"
+    if chunk_type == HEAD:
+        raise DamageError(f"{what} is a second header")
+    if chunk_type == EVENTS and len(content) % EVENT_STRIDE:
+        raise DamageError(f"{what} does not hold whole events")
+    if chunk_type == TASKS:
+        count, rest = divmod(len(content) - TASK_PHASE.size, abi.TASK_SIZE)
+        if count < 0 or rest or TASK_PHASE.unpack_from(content)[0] > 1:
+            raise DamageError(f"{what} does not hold a snapshot")
+    if chunk_type == SOCKETS:
+        count, rest = divmod(len(content) - SOCKET_HEAD.size, abi.SOCKET_SIZE)
+        if count < 0 or rest or SOCKET_HEAD.unpack_from(content)[1] >= len(SOCKET_REASONS):
+            raise DamageError(f"{what} does not hold a snapshot of sockets")
+    if chunk_type not in JSON_TYPES:
+        return None
+    try:
+        return load_json(chunk_type, content)
+    except CaptureError as error:
+        raise DamageError(f"{what} is wrong: {error}") from None
 
 
 def _open(path: str) -> int:

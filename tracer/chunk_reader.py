@@ -16,6 +16,7 @@ from tracer.capture_format import (
     PREFIX,
     RAW_LIMIT,
     STORED_LIMIT,
+    Frame,
     frame_checksum,
     load_json,
     unpack_frame,
@@ -141,6 +142,28 @@ class ChunkReader:
                 f"the chunk at byte {start} is damaged: its content has another length"
             )
         return frame.type, content
+
+    def peek(self) -> Frame | None:
+        """Head of the next chunk of a file that grows; None while that is not there as a whole.
+
+        It stays the next one: read it, or add ``FRAME.size + stored`` to ``offset``.
+
+        Raises:
+            DamageError: its length is impossible.
+            CaptureError: the reader is closed.
+        """
+        start = self.offset
+        try:
+            head = self._read(FRAME.size)
+        finally:
+            self.offset = start
+        if len(head) < FRAME.size:
+            return None
+        frame = unpack_frame(head)
+        if frame.stored > STORED_LIMIT or frame.raw > RAW_LIMIT:
+            raise DamageError(f"the chunk at byte {start} is damaged: its length is impossible")
+        whole = os.fstat(self._fd).st_size >= start + FRAME.size + frame.stored
+        return frame if whole else None
 
     def close(self) -> None:
         """Closes the file. May be called twice."""

@@ -114,7 +114,7 @@ class ControlServer:
             path = os.path.abspath(result.path)
             size = {"events": result.events, "size_bytes": result.size_bytes}
             _send(connection, {"saved": {"path": path, **size}})
-        elif result is not None:
+        elif isinstance(result, RtraceError):
             _send(connection, {"error": [result.fact, result.cause, result.step]})
 
 

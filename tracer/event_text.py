@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from tracer import abi
@@ -32,86 +33,90 @@ def exit_text(code: int) -> str:
     return f"exited {code >> 8 & 0xFF}"
 
 
-def event_text(event: abi.Event) -> str:
+Who = Callable[[int, int], str]
+"""How a process is called, by its tgid and start."""
+
+
+def event_text(event: abi.Event, who: Who = process_text) -> str:
     """The event without its time: kind, subject and what happened."""
     try:
         kind = abi.Type(event.type)
     except ValueError:
         return f"unknown event {event.type}"
-    subject = process_text(event.tgid, event.start_ns)
-    return f"{kind.name.lower():9} {subject} {_FORMATTERS[kind](event)}".rstrip()
+    subject = who(event.tgid, event.start_ns)
+    return f"{kind.name.lower():9} {subject} {_FORMATTERS[kind](event, who)}".rstrip()
 
 
 def _comm(raw: bytes) -> str:
     return printable(raw) or "-"
 
 
-def _parent(payload: Any) -> str:
-    return f"parent={process_text(payload.parent_tgid, payload.parent_start_ns)}"
+def _parent(payload: Any, who: Who) -> str:
+    return f"parent={who(payload.parent_tgid, payload.parent_start_ns)}"
 
 
 def _namespace(payload: Any) -> str:
     return f" ns_tgid={payload.ns_tgid} pidns={payload.pidns}" if payload.pidns else ""
 
 
-def _fork(event: abi.Event) -> str:
+def _fork(event: abi.Event, who: Who) -> str:
     fork = event.fork
     forker = ""
     if (fork.forker_tgid, fork.forker_start_ns) != (fork.parent_tgid, fork.parent_start_ns):
-        forker = f" forker={process_text(fork.forker_tgid, fork.forker_start_ns)}"
-    return f"{_comm(fork.comm)} {_parent(fork)}{forker}{_namespace(fork)}"
+        forker = f" forker={who(fork.forker_tgid, fork.forker_start_ns)}"
+    return f"{_comm(fork.comm)} {_parent(fork, who)}{forker}{_namespace(fork)}"
 
 
-def _exec(event: abi.Event) -> str:
+def _exec(event: abi.Event, who: Who) -> str:
     thread = f" by thread {event.exec.old_tid}" if event.exec.old_tid != event.tgid else ""
-    return f"{_comm(event.exec.comm)} {_parent(event.exec)}{thread}{_namespace(event.exec)}"
+    return f"{_comm(event.exec.comm)} {_parent(event.exec, who)}{thread}{_namespace(event.exec)}"
 
 
-def _exit(event: abi.Event) -> str:
-    return f"{_comm(event.exit.comm)} {exit_text(event.exit.exit_code)} {_parent(event.exit)}"
+def _exit(event: abi.Event, who: Who) -> str:
+    return f"{_comm(event.exit.comm)} {exit_text(event.exit.exit_code)} {_parent(event.exit, who)}"
 
 
-def _reparent(event: abi.Event) -> str:
+def _reparent(event: abi.Event, who: Who) -> str:
     reparent = event.reparent
-    reaper = process_text(reparent.reaper_tgid, reparent.reaper_start_ns)
+    reaper = who(reparent.reaper_tgid, reparent.reaper_start_ns)
     zombie = " zombie" if event.flags & abi.Flag.ZOMBIE else ""
     more = " (more children)" if event.flags & abi.Flag.MORE else ""
     return (
-        f"{_parent(reparent)} thread={reparent.parent_tid} predicted={reaper} "
+        f"{_parent(reparent, who)} thread={reparent.parent_tid} predicted={reaper} "
         f"reason={_name(abi.Reason, reparent.reason)}{zombie}{more}"
     )
 
 
-def _reaper(event: abi.Event) -> str:
+def _reaper(event: abi.Event, who: Who) -> str:
     reaper = event.reaper
     return (
         f"thread={event.tid} gave {reaper.children} children to "
-        f"{process_text(reaper.reaper_tgid, reaper.reaper_start_ns)} "
+        f"{who(reaper.reaper_tgid, reaper.reaper_start_ns)} "
         f"reason={_name(abi.Reason, reaper.reason)} seen-at={_name(abi.Hook, reaper.hook)}"
     )
 
 
-def _signal(event: abi.Event) -> str:
+def _signal(event: abi.Event, who: Who) -> str:
     sent = event.signal
     scope = "process" if sent.group else f"thread {event.tid}"
     context = "|".join(flag.name.lower() for flag in abi.Context(sent.context & 31) if flag.name)
     return (
         f"{signal_name(sent.signal)} to {scope}, {_RESULTS.get(sent.result, sent.result)}, "
         f"in the context of {_comm(sent.comm)} "
-        f"{process_text(sent.sender_tgid, sent.sender_start_ns)} si_code={sent.si_code} "
+        f"{who(sent.sender_tgid, sent.sender_start_ns)} si_code={sent.si_code} "
         f"origin={_name(abi.Origin, sent.origin)}" + (f" context={context}" if context else "")
     )
 
 
-def _named(event: abi.Event) -> str:
-    return f"{_comm(event.comm.comm)} {_parent(event.comm)}{_namespace(event.comm)}"
+def _named(event: abi.Event, who: Who) -> str:
+    return f"{_comm(event.comm.comm)} {_parent(event.comm, who)}{_namespace(event.comm)}"
 
 
-def _oom(event: abi.Event) -> str:
+def _oom(event: abi.Event, _who: Who) -> str:
     return f"{_comm(event.oom.comm)} chosen by the OOM killer"
 
 
-def _reap(event: abi.Event) -> str:
+def _reap(event: abi.Event, _who: Who) -> str:
     return exit_text(event.reap.exit_code)
 
 
@@ -137,9 +142,9 @@ _FORMATTERS = {
 }
 
 
-def detail_text(detail: abi.Detail) -> str:
+def detail_text(detail: abi.Detail, who: Who = process_text) -> str:
     """The detail without its time."""
-    subject = process_text(detail.tgid, detail.start_ns)
+    subject = who(detail.tgid, detail.start_ns)
     if detail.type == abi.DetailType.ATTACH:
         return f"{'attach':9} {subject} hierarchy={detail.hierarchy} {printable(detail.cgroup)}"
     arguments = " ".join(printable(argument) or "''" for argument in detail.args)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tracer
 from tracer import abi
@@ -19,6 +19,9 @@ from tracer.host import read_host
 from tracer.proc_view import ProcView
 from tracer.segment_writer import MIN_BYTES
 from tracer.triggers import Trigger
+
+if TYPE_CHECKING:
+    from tracer.second_screen import SecondScreen
 
 _TRIGGER_BOUND = 64 << 20
 _BUFFER_MIN, _BUFFER_MAX = 64 << 10, 1 << 30
@@ -44,6 +47,7 @@ class Options:
         argv: rtrace's own command line, for the header.
         on_events, on_details: look at each batch (--live).
         show_status: keep a status line on stderr if that is a terminal.
+        screen: shows the recording instead (--live on a terminal).
         on_started: called when everything from now on is recorded.
         say: takes lines for the user.
     """
@@ -68,6 +72,7 @@ class Options:
     on_started: Callable[[], None] | None = None
     say: Callable[[str], None] = print
     show_status: bool = True
+    screen: SecondScreen | None = None
 
 
 def bpf_config(options: Options) -> abi.Config:

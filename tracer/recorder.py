@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracer import abi
 from tracer.capture_format import FACT
@@ -43,6 +43,9 @@ from tracer.status import StatusLine, format_kept
 from tracer.stopping import Stop
 from tracer.triggers import TriggerWatch
 from tracer.urgency import hurry, share_interpreter
+
+if TYPE_CHECKING:
+    from tracer.second_screen import SecondScreen
 
 _POLL_S = 0.05
 _FACTS_TIMEOUT_S = 1.0
@@ -111,7 +114,8 @@ class Recorder:
             on_process=self._look_at_process,
         )
         self._collector = Collector(engine, writer, self._look_at_details, self._look_at_events)
-        self._status = StatusLine(sys.stderr, enabled=options.show_status)
+        self._status: StatusLine | SecondScreen
+        self._status = options.screen or StatusLine(sys.stderr, enabled=options.show_status)
         self._saver = Saver(
             options.path,
             self._snapshots,
@@ -136,6 +140,8 @@ class Recorder:
                 self._notifier.ready()
                 if options.on_started is not None:
                     options.on_started()
+                if options.screen is not None:
+                    options.screen.open(self._saver, bounded=options.max_bytes is not None)
                 if options.command and not stop.count:
                     try:
                         self._command = Command(options.command)

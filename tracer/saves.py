@@ -6,12 +6,13 @@ lives, then what was recorded meanwhile.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from tracer.capture_file import CaptureFile
 from tracer.capture_format import TAIL
@@ -19,6 +20,7 @@ from tracer.chunk_writer import Buffer, ChunkWriter, Packer
 from tracer.clock import boot_ns
 from tracer.errors import CaptureError, RtraceError
 from tracer.joining import Joiner
+from tracer.memory import give_back
 from tracer.recording_writer import Held
 from tracer.save_names import create_save, remove_old_saves
 from tracer.snapshots import Snapshots
@@ -27,7 +29,7 @@ from tracer.triggers import Hit
 from tracer.units import format_size
 from tracer.urgency import hurry
 
-SAVED = "saved"
+SAVED, LOOK = "saved", "look"
 _LOOK_S = 0.5
 
 
@@ -43,12 +45,35 @@ class Saved:
         return f"{self.path}: {self.events:,} events, {format_size(self.size_bytes)}"
 
 
-@dataclass(slots=True)
-class Request:
-    """A save that is to be made.
+class Written(NamedTuple):
+    """How far a recording is written: to which byte of which segment."""
+
+    segment: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What would end a capture that is saved now, for somebody who reads the recording himself.
 
     Attributes:
-        word: for its name: a trigger, or "saved".
+        before: how far it was written when the snapshot began: who reads from here, with that
+            snapshot at the beginning, knows all that lives.
+        until: how far it was written when the snapshot was complete.
+        end: the snapshot and the trailer, as chunks.
+    """
+
+    before: Written
+    until: Written
+    end: bytes
+
+
+@dataclass(slots=True)
+class Request:
+    """A save that is to be made, or a look.
+
+    Attributes:
+        word: for its name: a trigger, or "saved"; LOOK: nothing is saved.
         at_s: its time, CLOCK_REALTIME.
         path: its name, if whoever asked gave one.
         first, hits: of the events that it is made for, and how many there were.
@@ -61,7 +86,7 @@ class Request:
     first: Hit | None = None
     hits: int = 0
     done: threading.Event = field(default_factory=threading.Event)
-    result: Saved | RtraceError | None = None
+    result: Saved | Look | RtraceError | None = None
 
 
 Checkpoint = tuple[dict[str, Any], list[Held]]
@@ -131,6 +156,19 @@ class Saver:
             self._put(request)
             return request
 
+    def look(self) -> Request:
+        """Asks for a Look. From any thread.
+
+        Raises:
+            CaptureError: the recording ends.
+        """
+        with self._lock:
+            if self._closed:
+                raise CaptureError("cannot look at what lives", "the recording is ending")
+            request = Request(LOOK, time.time())
+            self._put(request)
+            return request
+
     def trigger(self, hit: Hit) -> None:
         """Something happened that is to be saved, with what follows it."""
         if self._waiting is None:
@@ -174,15 +212,18 @@ class Saver:
             with self._lock:
                 self._next = None if request is self._next else self._next
             try:
-                request.result = self._save(request)
-                self._tell(request, request.result)
+                if request.word == LOOK:
+                    request.result = self._look()
+                else:
+                    request.result = self._save(request)
+                    self._tell(request, request.result)
             except RtraceError as error:
                 request.result = error
-                self._say(f"rtrace: {error}")
             except OSError as error:
                 request.result = CaptureError("cannot save the recording", str(error))
-                self._say(f"rtrace: {request.result}")
             finally:
+                if isinstance(request.result, RtraceError) and request.word != LOOK:
+                    self._say(f"rtrace: {request.result}")
                 with self._lock:
                     self._open -= 1
                 request.done.set()
@@ -208,6 +249,15 @@ class Saver:
             raise
         file.close()
         return Saved(file.path, joiner.events, file.size)
+
+    def _look(self) -> Look:
+        end = _Chunks(self._capture)
+        before = _end_of(self._reach_checkpoint()[1])
+        self._snapshots.write_end(end)
+        totals, held = self._reach_checkpoint()
+        end.write_json(TAIL, totals)
+        give_back()
+        return Look(before, _end_of(held), bytes(end.data))
 
     def _tell(self, request: Request, saved: Saved) -> None:
         more = f"; and {request.hits - 1} more" if request.hits > 1 else ""
@@ -237,3 +287,22 @@ class _FileWriter(ChunkWriter):
     def write(self, chunk_type: bytes, content: Buffer, count: int = 0) -> None:
         """See ChunkWriter."""
         self._file.append(self._packer.pack(chunk_type, content, self.path))
+
+
+class _Chunks(ChunkWriter):
+    """Chunks in memory."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.data, self._packer = bytearray(), Packer()
+
+    def write(self, chunk_type: bytes, content: Buffer, count: int = 0) -> None:
+        """See ChunkWriter."""
+        self.data += self._packer.pack(chunk_type, content, self.path)
+
+
+def _end_of(held: list[Held]) -> Written:
+    """Where the newest segment ends. Closes all."""
+    for segment in held:
+        os.close(segment.fd)
+    return Written(held[-1].number, held[-1].size)

@@ -34,18 +34,26 @@ class StatusLine:
         self, events: int, lost: int, size_bytes: int, containers: int, dropped: int = 0
     ) -> None:
         """Shows the figures, four times a second at most. ``dropped``: events that had to go."""
-        now = time.monotonic()
-        elapsed = now - self._shown_at
-        if not self._enabled or elapsed < _EVERY_S:
+        rate = self.take_turn(events)
+        if not self._enabled or rate is None:
             return
-        rate = (events - self._events_before) / elapsed
-        self._shown_at, self._events_before = now, events
+        elapsed = format_elapsed(self._shown_at - self._started)
         line = (
-            f"{format_elapsed(now - self._started)}  {events:,} events  {rate:,.0f}/s  "
+            f"{elapsed}  {events:,} events  {rate:,.0f}/s  "
             f"{lost:,} lost  {format_kept(size_bytes, dropped)}  {containers} containers"
         )
         with self._lock:
             self._write(f"\r\x1b[K{line[: self._columns() - 1]}")
+
+    def take_turn(self, events: int) -> float | None:
+        """Events a second since the last update; None: it is not yet time for another."""
+        now = time.monotonic()
+        elapsed = now - self._shown_at
+        if elapsed < _EVERY_S:
+            return None
+        rate = (events - self._events_before) / elapsed
+        self._shown_at, self._events_before = now, events
+        return rate
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:

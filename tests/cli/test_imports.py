@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-HEAVY = ("pandas", "numpy", "bcc")
+HEAVY = ("pandas", "numpy", "bcc", "textual", "rich", "screen")
 
 
 def modules_after(code: str) -> set[str]:
@@ -23,7 +23,10 @@ def modules_after(code: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["tracer.cli", "tracer.recorder", "tracer.live", "tracer.checks", "tracer.capture_reader"],
+    [
+        *("tracer.cli", "tracer.recorder", "tracer.live", "tracer.second_screen"),
+        *("tracer.checks", "tracer.capture_reader"),
+    ],
 )
 def test_the_recorder_loads_nothing_heavy(module: str) -> None:
     loaded = modules_after(f"import {module}")
@@ -43,6 +46,7 @@ def test_help_loads_no_more_than_it_needs() -> None:
 
     assert "tracer.cli.record" in loaded
     assert not loaded & {*HEAVY, "zstandard", "tracer.recorder", "tracer.libbpf"}
+    assert "tracer.second_screen" not in loaded
 
 
 def test_the_desk_loads_no_bpf() -> None:
@@ -50,3 +54,11 @@ def test_the_desk_loads_no_bpf() -> None:
 
     assert "pandas" in loaded
     assert not loaded & {"bcc", "tracer.libbpf", "tracer.core_engine", "tracer.recorder"}
+    assert not loaded & {"textual", "rich", "screen"}
+
+
+def test_the_screen_loads_no_recorder() -> None:
+    loaded = modules_after("import screen.app, screen.watch")
+
+    assert "textual" in loaded
+    assert not loaded & {"bcc", "tracer.libbpf", "tracer.recorder", "tracer.saves", "tracer.cli"}

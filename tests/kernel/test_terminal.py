@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import pty
 import re
 import signal
-import struct
 import subprocess
-import termios
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.groups import Group
 from tests.kernel.recording import Recorder, run_tester, wait_for
+from tests.terminal import terminal
 
 pytestmark = pytest.mark.kernel
 
 Build = Callable[[str], Path]
 HOSTILE = b"\x1b]0;owned\x07"
-
-
-class Terminal:
-    """A pseudo terminal; what is written to it is read all the time."""
-
-    def __init__(self, columns: int) -> None:
-        self._master, self.slave = pty.openpty()
-        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        self.text = b""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        with contextlib.suppress(OSError):
-            while part := os.read(self._master, 4096):
-                self.text += part
-
-    def hang_up(self) -> None:
-        """The master is gone: whoever writes gets EIO."""
-        os.close(self.slave)
-        wait = self._reader
-        if self._master >= 0:
-            os.close(self._master)
-            self._master = -1
-        wait.join(0.1)
-
-
-@contextlib.contextmanager
-def terminal(columns: int = 80) -> Iterator[Terminal]:
-    made = Terminal(columns)
-    try:
-        yield made
-    finally:
-        with contextlib.suppress(OSError):
-            made.hang_up()
 
 
 def test_one_live_line_on_a_terminal(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def _path_without_clang(folder: Path) -> str:
 def _copy_of(checkout: Path, target: Path) -> Path:
     """The sources that a build needs; the build writes into them."""
     target.mkdir()
-    for name in ("tracer", "analysis", "rtrace", "bpf", "demo", "tools"):
+    for name in ("tracer", "analysis", "rtrace", "screen", "bpf", "demo", "tools"):
         ignored = shutil.ignore_patterns("*.o", "__pycache__")
         shutil.copytree(checkout / name, target / name, ignore=ignored)
     for name in ("pyproject.toml", "hatch_build.py", "README.md", "Makefile"):

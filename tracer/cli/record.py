@@ -22,7 +22,9 @@ from tracer.text import printable
 from tracer.units import duration_option, size_option
 
 if TYPE_CHECKING:
+    from tracer.live import LiveView
     from tracer.recorder import Result
+    from tracer.second_screen import SecondScreen
 
 FAILED = 125  # with a COMMAND, whose own statuses are passed on
 
@@ -139,7 +141,7 @@ FAILED = 125  # with a COMMAND, whose own statuses are passed on
     help="Keep the newest N saves.",
 )
 @click.option("--no-args", is_flag=True, help="Do not record the arguments of programs.")
-@click.option("--live", is_flag=True, help="Print what happens as it happens.")
+@click.option("--live", is_flag=True, help="Show what happens as it happens.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_command)
 def record(
@@ -168,14 +170,14 @@ def record(
     from tracer import options, recorder
     from tracer.confirmation import Confirmation
     from tracer.filters import resolve_filter
-    from tracer.live import LiveView
     from tracer.triggers import parse_trigger
 
-    view = LiveView(sys.stdout) if live else None
+    path = output or options.new_name()
+    screen, view = _open_live(path, command) if live else (None, None)
     try:
         result = recorder.record(
             options.Options(
-                path=output or options.new_name(),
+                path=path,
                 record_filter=resolve_filter(pidns, cgroup),
                 duration_s=duration,
                 command=command,
@@ -192,9 +194,10 @@ def record(
                 argv=sys.argv,
                 on_events=view.show_events if view else None,
                 on_details=view.show_details if view else None,
-                on_started=lambda: _say_started(duration, command),
-                say=_say,
-                show_status=not (live and sys.stdout.isatty()),
+                on_started=None if screen else lambda: _say_started(duration, command),
+                say=screen.say if screen else _say,
+                show_status=not (live and (command or sys.stdout.isatty())),
+                screen=screen,
             )
         )
     except RtraceError as error:
@@ -202,6 +205,8 @@ def record(
             error.exit_code = FAILED
         raise
     finally:
+        if screen is not None:
+            screen.close()
         if view is not None:
             view.close()
     _say_done(result)
@@ -210,6 +215,17 @@ def record(
             result.failure.exit_code = FAILED
         raise result.failure
     return result.command_status or 0
+
+
+def _open_live(path: str, command: tuple[str, ...]) -> tuple[SecondScreen | None, LiveView | None]:
+    """What shows the recording: a screen, or lines. COMMAND has the terminal and stdout to itself:
+    then it is lines, on stderr."""
+    from tracer.live import LiveView
+    from tracer.second_screen import SecondScreen, fits_terminal
+
+    if command:
+        return None, LiveView(sys.stderr)
+    return (SecondScreen(path), None) if fits_terminal() else (None, LiveView(sys.stdout))
 
 
 def _say(line: str) -> None:
