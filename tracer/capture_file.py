@@ -1,7 +1,6 @@
 """A file that only grows: by all of what is appended, or by nothing.
 
-It is never somebody else's: it is made anew, mode 0600, through no link, and belongs to whoever
-ran sudo.
+Where it is made and whose it is: tracer.output_file.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 
 from tracer.errors import CaptureError
+from tracer.output_file import create, error_text, open_directory, remove
 
 
 class CaptureFile:
@@ -35,16 +34,25 @@ class CaptureFile:
     ) -> None:
         self.path = os.fspath(path)
         self.size = 0
-        self._directory_fd = directory_fd
-        self._name = self.path if directory_fd is None else os.path.basename(self.path)
         self._failure = CaptureError(f"cannot write more to {self.path}", "it is closed")
-        self._fd = _create(self.path, self._name, force, directory_fd)
-        give_to_sudo_user(self._fd)
+        self._own_directory = directory_fd is None
+        self._directory_fd = open_directory(self.path) if directory_fd is None else directory_fd
+        try:
+            self._fd = create(self.path, self._directory_fd, force=force)
+        except BaseException:
+            self._leave_directory()
+            raise
 
     @property
     def closed(self) -> bool:
         """Whether nothing more can be written: after close() or a failed write."""
         return self._fd < 0
+
+    @property
+    def inode(self) -> tuple[int, int]:
+        """Device and inode, while it is open."""
+        status = os.fstat(self._fd)
+        return status.st_dev, status.st_ino
 
     def append(self, data: bytes) -> None:
         """Writes ``data`` at the end, all or nothing.
@@ -115,17 +123,19 @@ class CaptureFile:
             os.close(fd)
         except OSError as error:
             raise _write_error(self.path, error) from None
+        self._leave_directory()
 
     def close(self) -> None:
         """Closes the file. May be called twice."""
-        with contextlib.suppress(CaptureError):
-            self.finish()
+        self._close_file()
+        self._leave_directory()
 
     def remove(self) -> None:
-        """Closes the file and takes its name away."""
-        self.close()
-        with contextlib.suppress(OSError):
-            os.unlink(self._name, dir_fd=self._directory_fd)
+        """Closes the file, if it is not closed, and takes its name away."""
+        self._close_file()
+        if self._directory_fd >= 0:
+            remove(self.path, self._directory_fd)
+        self._leave_directory()
 
     def _check_there(self) -> int:
         """Size, if the file can be written to."""
@@ -137,7 +147,7 @@ class CaptureFile:
 
     def _fail(self, error: OSError) -> CaptureError:
         self._take_back()
-        self.close()
+        self._close_file()
         self._failure = _write_error(self.path, error)
         return self._failure
 
@@ -145,73 +155,15 @@ class CaptureFile:
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, self.size)
 
-
-def give_to_sudo_user(fd: int) -> None:
-    """Lets the user who ran sudo read, move and remove a file or directory without sudo."""
-    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if os.geteuid() != 0 or not (uid.isdecimal() and gid.isdecimal()):
-        return
-    # Some file systems have no owners (vfat) or do not let root choose (NFS).
-    with contextlib.suppress(OSError, OverflowError):
-        os.fchown(fd, int(uid), int(gid))
-
-
-def replace_by(source: str, path: str, *, force: bool, directory_fd: int) -> None:
-    """Gives a finished file its name, which belongs to nobody else.
-
-    Args:
-        source: name of the file in the directory ``directory_fd``.
-        force: ``path`` may be a regular file already.
-
-    Raises:
-        CaptureError: ``path`` exists, or cannot be created.
-    """
-    # The name is taken first, as nothing else works on every file system.
-    os.close(_create(path, path, force, None))
-    try:
-        os.rename(source, path, src_dir_fd=directory_fd)
-    except OSError as error:
+    def _close_file(self) -> None:
+        fd, self._fd = self._fd, -1
         with contextlib.suppress(OSError):
-            os.unlink(path)
-        raise create_error(path, error) from None
+            os.close(fd)
 
-
-def _create(path: str, name: str, force: bool, directory_fd: int | None) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        if force:
-            with contextlib.suppress(FileNotFoundError):
-                if not stat.S_ISREG(os.lstat(path).st_mode):
-                    raise CaptureError(
-                        f"cannot write {path}",
-                        "it exists and is not a regular file",
-                        "give another name",
-                    )
-                os.unlink(path)
-        return os.open(name, flags, 0o600, dir_fd=directory_fd)
-    except FileExistsError:
-        step = "give another name, or --force to replace it"
-        raise CaptureError(f"cannot write {path}", "it exists", step) from None
-    except (OSError, ValueError) as error:
-        raise create_error(path, error) from None
-
-
-def create_error(path: str, error: OSError | ValueError) -> CaptureError:
-    """Why a file or directory cannot be created."""
-    fact = f"cannot write {path}"
-    directory = os.path.dirname(path) or "."
-    match error:
-        case FileNotFoundError():
-            step = "create it, or give another name"
-            return CaptureError(fact, f"there is no directory {directory}", step)
-        case PermissionError():
-            return CaptureError(
-                fact, f"the directory {directory} is not writable", "give another name"
-            )
-        case OSError():
-            return CaptureError(fact, error_text(error), "give another name")
-        case _:  # a NUL in the name
-            return CaptureError("cannot write the capture", str(error), "give another name")
+    def _leave_directory(self) -> None:
+        fd, self._directory_fd = self._directory_fd, -1
+        if self._own_directory and fd >= 0:
+            os.close(fd)
 
 
 def _write_error(path: str, error: OSError) -> CaptureError:
@@ -230,9 +182,3 @@ def _write_error(path: str, error: OSError) -> CaptureError:
         case _:
             cause, step = error_text(error), "what is in the capture can be read"
     return CaptureError(fact, cause, step)
-
-
-def error_text(error: OSError) -> str:
-    """The error in words that can stand in a sentence."""
-    text = error.strerror or str(error)
-    return text[:1].lower() + text[1:]

@@ -113,7 +113,8 @@ class ControlServer:
         if isinstance(result, Saved):
             path = os.path.abspath(result.path)
             size = {"events": result.events, "size_bytes": result.size_bytes}
-            _send(connection, {"saved": {"path": path, **size}})
+            inode = dict(zip(("device", "inode"), result.inode, strict=True))
+            _send(connection, {"saved": {"path": path, **size, **inode}})
         elif isinstance(result, RtraceError):
             _send(connection, {"error": [result.fact, result.cause, result.step]})
 
@@ -174,7 +175,10 @@ def ask_to_save(pid: int, path: str | None) -> Saved:
         raise CaptureError(*map(str, failed))
     if not isinstance(saved, dict):
         raise HostError(fact, "it gave no valid answer")
-    return Saved(str(saved.get("path")), _int(saved, "events"), _int(saved, "size_bytes"))
+    events, size, device, inode = (
+        _int(saved, name) for name in ("events", "size_bytes", "device", "inode")
+    )
+    return Saved(str(saved.get("path")), events, size, (device, inode))
 
 
 def socket_path(pid: int) -> str:

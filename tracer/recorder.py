@@ -29,6 +29,7 @@ from tracer.kernel_log import KernelLog
 from tracer.memory import stay_lean
 from tracer.notify import Notifier
 from tracer.options import Options, bpf_config, make_header
+from tracer.output_file import check_output
 from tracer.privileges import raise_limits
 from tracer.proc_view import ProcView
 from tracer.recording_writer import RecordingWriter
@@ -321,10 +322,7 @@ def record(options: Options) -> Result:
         CaptureError: the capture cannot be created. One that cannot be written any further
             later is in ``Result.failure``: what it holds can be read.
     """
-    if os.path.lexists(options.path) and not options.force:
-        raise CaptureError(
-            f"cannot write {options.path}", "it exists", "give another name, or --force"
-        )
+    check_output(options.path, force=options.force)
     if options.command and shutil.which(options.command[0]) is None:
         raise HostError(f"cannot run {options.command[0]}", "there is no such program")
     raise_limits()

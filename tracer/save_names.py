@@ -9,6 +9,9 @@ import stat
 import time
 
 from tracer.capture_file import CaptureFile
+from tracer.errors import CaptureError
+from tracer.invoking_user import own_uids
+from tracer.output_file import held_directory, remove
 
 _SUFFIX = ".rtrace"
 _ATTEMPTS = 100
@@ -50,18 +53,26 @@ def remove_old_saves(capture: str, keep: int, newest: str) -> list[str]:
     directory, name = os.path.split(capture)
     stem = re.escape(name.removesuffix(_SUFFIX))
     pattern = re.compile(rf"{stem}-\d{{8}}-\d{{6}}-[a-z][a-z0-9-]*\.rtrace")
-    found = []
-    with contextlib.suppress(OSError), os.scandir(directory or ".") as entries:
-        for entry in entries:
-            if not pattern.fullmatch(entry.name):
+    mine, removed = own_uids(), []
+    with contextlib.suppress(OSError, CaptureError), held_directory(capture) as directory_fd:
+        found = []
+        for entry in _list(directory_fd):
+            if not pattern.fullmatch(entry):
                 continue
-            status = entry.stat(follow_symlinks=False)
-            path = os.path.join(directory, entry.name)
-            if stat.S_ISREG(status.st_mode) and path != newest:
+            status = os.lstat(entry, dir_fd=directory_fd)
+            path = os.path.join(directory, entry)
+            # One that somebody else put there counts for nothing.
+            if stat.S_ISREG(status.st_mode) and status.st_uid in mine and path != newest:
                 found.append((status.st_mtime_ns, path))
-    removed = []
-    for _, path in sorted(found, reverse=True)[max(keep - 1, 0) :]:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-            removed.append(path)
+        for _, path in sorted(found, reverse=True)[max(keep - 1, 0) :]:
+            if remove(path, directory_fd):
+                removed.append(path)
     return removed
+
+
+def _list(directory_fd: int) -> list[str]:
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory_fd)
+    try:
+        return os.listdir(fd)
+    finally:
+        os.close(fd)

@@ -35,11 +35,16 @@ _LOOK_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A save that is done."""
+    """A save that is done.
+
+    Attributes:
+        inode: device and inode of the file.
+    """
 
     path: str
     events: int
     size_bytes: int
+    inode: tuple[int, int]
 
     def __str__(self) -> str:
         return f"{self.path}: {self.events:,} events, {format_size(self.size_bytes)}"
@@ -247,8 +252,9 @@ class Saver:
         except BaseException:
             file.remove()
             raise
+        inode = file.inode
         file.close()
-        return Saved(file.path, joiner.events, file.size)
+        return Saved(file.path, joiner.events, file.size, inode)
 
     def _look(self) -> Look:
         end = _Chunks(self._capture)

@@ -11,14 +11,10 @@ import errno
 import fcntl
 import os
 
-from tracer.capture_file import (
-    CaptureFile,
-    create_error,
-    error_text,
-    give_to_sudo_user,
-    replace_by,
-)
+from tracer.capture_file import CaptureFile
 from tracer.errors import CaptureError
+from tracer.invoking_user import as_invoking_user, give_to_invoking_user, own_uids
+from tracer.output_file import create_error, error_text, open_directory, remove, replace_by
 from tracer.segments import list_segments, segment_name
 
 _JOINED = "joined"
@@ -35,12 +31,15 @@ class SegmentDirectory:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self.path, self._name = path, os.path.basename(path)
+        self._above_fd = open_directory(path)
         try:
             with contextlib.suppress(FileExistsError):
-                os.mkdir(path, 0o700)
-            self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                as_invoking_user(lambda: os.mkdir(self._name, 0o700, dir_fd=self._above_fd))
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            self.fd = os.open(self._name, flags, dir_fd=self._above_fd)
         except (OSError, ValueError) as error:
+            os.close(self._above_fd)
             if isinstance(error, OSError) and error.errno in (errno.ENOTDIR, errno.ELOOP):
                 cause = "it exists and is not a directory"
                 raise CaptureError(f"cannot write {path}", cause, "give another name") from None
@@ -48,14 +47,14 @@ class SegmentDirectory:
         try:
             self._take()
         except BaseException:
-            os.close(self.fd)
+            self.close()
             raise
-        give_to_sudo_user(self.fd)
+        give_to_invoking_user(self.fd)
 
     def _take(self) -> None:
         fact = f"cannot write to {self.path}"
         status = os.fstat(self.fd)
-        if status.st_uid not in _own_uids() or status.st_mode & 0o022:
+        if status.st_uid not in own_uids() or status.st_mode & 0o022:
             raise CaptureError(fact, "it may be changed by somebody else", "give another name")
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,7 +101,7 @@ class SegmentDirectory:
         Raises:
             CaptureError: the name is taken, or cannot be.
         """
-        replace_by(_JOINED, path, force=force, directory_fd=self.fd)
+        replace_by(_JOINED, self.fd, path, force=force)
 
     def drop(self, number: int) -> None:
         """Removes a segment."""
@@ -118,15 +117,13 @@ class SegmentDirectory:
         """Removes the directory with all segments; what else somebody put there stays."""
         with contextlib.suppress(CaptureError):
             self.empty()
-        with contextlib.suppress(OSError):
-            os.rmdir(self.path)
+        self._remove_if_empty()
         self.close()
 
     def leave(self) -> None:
         """Closes it; removes it if no segments are in it."""
         if self.fd >= 0:
-            with contextlib.suppress(OSError):  # there are
-                os.rmdir(self.path)
+            self._remove_if_empty()
             self.close()
 
     def close(self) -> None:
@@ -134,16 +131,14 @@ class SegmentDirectory:
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
+            os.close(self._above_fd)
 
     def _create(self, name: str) -> CaptureFile:
         return CaptureFile(os.path.join(self.path, name), directory_fd=self.fd)
 
     def _unlink(self, name: str) -> None:
+        remove(name, self.fd)
+
+    def _remove_if_empty(self) -> None:
         with contextlib.suppress(OSError):
-            os.unlink(name, dir_fd=self.fd)
-
-
-def _own_uids() -> set[int]:
-    """Who may own what this process writes to: itself, and who ran sudo."""
-    own, sudo = os.geteuid(), os.environ.get("SUDO_UID", "")
-    return {own, int(sudo)} if own == 0 and sudo.isdecimal() else {own}
+            as_invoking_user(lambda: os.rmdir(self._name, dir_fd=self._above_fd))

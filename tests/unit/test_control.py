@@ -88,14 +88,14 @@ def listen(run_directory: Path) -> Iterator[Callable[[int, bytes | None], None]]
 
 
 def test_a_save(serve: Callable[[Saver], control.ControlServer], run_directory: Path) -> None:
-    saver = Saver(Saved("/d/y.rtrace", 12, 345))
+    saver = Saver(Saved("/d/y.rtrace", 12, 345, (7, 8)))
     server = serve(saver)
     path = Path(control.socket_path(os.getpid()))
     assert stat.S_IMODE(run_directory.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert control.find_recorders() == {os.getpid(): os.path.abspath("x.rtrace")}
-    assert control.ask_to_save(os.getpid(), None) == Saved("/d/y.rtrace", 12, 345)
-    assert control.ask_to_save(os.getpid(), "z") == Saved("/d/y.rtrace", 12, 345)
+    assert control.ask_to_save(os.getpid(), None) == Saved("/d/y.rtrace", 12, 345, (7, 8))
+    assert control.ask_to_save(os.getpid(), "z") == Saved("/d/y.rtrace", 12, 345, (7, 8))
     assert saver.paths == [None, os.path.abspath("z")]
     server.close()
     assert not run_directory.exists()
@@ -108,7 +108,7 @@ def test_a_save_that_takes_longer_than_the_timeout(
     serve(saver)
 
     def finish() -> None:
-        saver.last.result = Saved("y", 1, 2)
+        saver.last.result = Saved("y", 1, 2, (7, 8))
         saver.last.done.set()
 
     timer = threading.Timer(1.0, finish)
@@ -125,7 +125,7 @@ def test_a_save_that_fails(serve: Callable[[Saver], control.ControlServer]) -> N
 def test_nonsense_does_not_hurt_a_recorder(
     serve: Callable[[Saver], control.ControlServer],
 ) -> None:
-    saver = Saver(Saved("y", 1, 2))
+    saver = Saver(Saved("y", 1, 2, (7, 8)))
     serve(saver)
     for question in (b"\n", b"nonsense\n", b"[" * 5000 + b"\n", b"x" * 100_000, b""):
         with socket.socket(socket.AF_UNIX) as client:
@@ -227,7 +227,7 @@ def test_several_recorders(
     serve: Callable[[Saver], control.ControlServer],
     listen: Callable[[int, bytes | None], None],
 ) -> None:
-    saver = Saver(Saved("/no/y.rtrace", 1234, 2048))
+    saver = Saver(Saved("/no/y.rtrace", 1234, 2048, (7, 8)))
     serve(saver)
     listen(DEAD_PID, b"")
     with pytest.raises(HostError) as caught:

@@ -6,7 +6,8 @@ import os
 import shutil
 import sys
 
-from tracer.errors import RtraceError, UsageError
+from tracer.errors import UsageError
+from tracer.output_file import new_file
 
 _PIPE_WIDTH = 100
 
@@ -31,19 +32,13 @@ def check_table(table: str | None, format_: str) -> None:
 def write_output(text: str, path: str | None, force: bool) -> None:
     """Writes to a file that is new (or replaced with ``force``), or to stdout without a path.
 
+    Of files, see tracer.output_file.
+
     Raises:
-        RtraceError: the file exists, or cannot be written.
+        CaptureError: the file exists, or cannot be written.
     """
     if path is None:
         sys.stdout.write(text)
         return
-    try:
-        with open(path, "w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise RtraceError(
-            f"cannot write {path}", "it exists", "give another name, or --force"
-        ) from None
-    except OSError as error:
-        cause = os.strerror(error.errno) if error.errno else str(error)
-        raise RtraceError(f"cannot write {path}", cause, "give another name") from None
+    with new_file(path, force=force) as file:
+        file.write(text.encode())

@@ -34,13 +34,16 @@ def snapshot(pid: int | None, output: str | None) -> None:
 
     Most useful with `rtrace record --max-size`, which keeps the newest part of what happened.
     """
-    from tracer.capture_file import give_to_sudo_user
     from tracer.control import ask_to_save
+    from tracer.invoking_user import give_to_invoking_user
 
     saved = ask_to_save(pid or _find_recorder(), output)
     with contextlib.suppress(OSError):  # the recorder may be in another mount namespace
-        fd = os.open(saved.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        give_to_sudo_user(fd)
+        fd = os.open(saved.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        status = os.fstat(fd)
+        # The very file that was made, and not what somebody has put in its place.
+        if (status.st_dev, status.st_ino) == saved.inode:
+            give_to_invoking_user(fd)
         os.close(fd)
     print(printable(str(saved)))
     print(f"next: rtrace report {printable(saved.path)}", file=sys.stderr)

@@ -11,7 +11,6 @@ import click
 from tracer.cli.completers import complete_capture, complete_container, complete_file
 from tracer.cli.documented import Command
 from tracer.cli.progress import progress_line
-from tracer.errors import RtraceError
 from tracer.units import duration_option, format_size, size_option
 
 if TYPE_CHECKING:
@@ -103,6 +102,7 @@ def ticket(
 
     from analysis.ticket.build import SUMMARY, build_ticket
     from analysis.ticket.choose import Wanted
+    from tracer.output_file import check_output
     from tracer.ticket_file import write_ticket
 
     def wanted(opened: Capture) -> Wanted:
@@ -115,7 +115,7 @@ def ticket(
 
     path = output or f"{os.path.basename(capture.rstrip('/')).removesuffix('.rtrace')}.zip"
     if not to_stdout:
-        _check_target(path, force)
+        check_output(path, force=force)
     with tempfile.TemporaryDirectory(prefix="rtrace-ticket-") as folder:
         with progress_line() as on_progress:
             made = build_ticket(
@@ -134,17 +134,6 @@ def ticket(
         _say_contents(made, path, redact)
         size = write_ticket(path, made.files, force=force)
     _say_redacted(made, path, size, redact)
-
-
-def _check_target(path: str, force: bool) -> None:
-    """Before the work is done: once more when the file is made, by who makes it."""
-    if os.path.lexists(path):
-        if not force:
-            step = "give another name, or --force to replace it"
-            raise RtraceError(f"cannot write {path}", "it exists", step)
-        if os.path.islink(path) or not os.path.isfile(path):
-            cause = "it exists and is not a regular file"
-            raise RtraceError(f"cannot write {path}", cause, "give another name")
 
 
 def _say_contents(made: Ticket, path: str, redact: str) -> None:
