@@ -15,7 +15,6 @@ containers.go.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -23,8 +22,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracer import abi
+from tracer.foreign_files import parse_json, read_regular
 
-_FILE_LIMIT = 4 << 20
+_TEXT_LIMIT = 4096
 _ID_LENGTH = 64
 _ID = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _DOCKER_DIRECTORY = re.compile(r"^(/.+/containers/([0-9a-f]{64}))/(?:hostname|hosts|resolv\.conf)$")
@@ -175,15 +175,17 @@ def read_container(
         "source": None,
     }
     # What runs inside a container may show any files it likes: only the runtime's are believed.
-    root = "" if sighting.bundle is None or directory is None else f"{directory}/root"
+    root = "/" if sighting.bundle is None or directory is None else f"{directory}/root"
     bundle = _read_bundle(sighting, directory, on_denied)
     if bundle:
         fact["source"] = "config.json of the bundle"
     _add_annotations(fact, bundle.get("annotations"))
     if fact["runtime"] == "podman":
         _add_stored(fact, sighting, root, on_denied)
-    docker_directory = _docker_directory(bundle, sighting.id)
-    docker = _read_json(f"{root}{docker_directory}/config.v2.json", on_denied)
+    docker: dict[str, Any] = {}
+    if _ID.fullmatch(sighting.id.encode()):  # docker's ids are such, and it may be no path
+        docker_directory = _docker_directory(bundle, sighting.id)
+        docker = _read_json(root, f"{docker_directory}/config.v2.json", on_denied)
     if docker.get("ID") == sighting.id:
         fact["name"] = _string(docker.get("Name"), "").lstrip("/") or None
         config = docker.get("Config")
@@ -201,7 +203,7 @@ def _read_bundle(
     if sighting.bundle is None or directory is None:
         return {}
     view = "root" if sighting.bundle.startswith("/") else "cwd"
-    bundle = _read_json(f"{directory}/{view}/{sighting.bundle}/config.json", on_denied)
+    bundle = _read_json(f"{directory}/{view}", f"{sighting.bundle}/config.json", on_denied)
     return bundle if isinstance(bundle.get("ociVersion"), str) else {}
 
 
@@ -229,15 +231,15 @@ def _add_stored(
 ) -> None:
     """Image, and name, from the list of containers beside <id>/userdata, the bundle."""
     above, _, last = (sighting.bundle or "").rstrip("/").rpartition(f"/{sighting.id}/")
-    if last != "userdata" or not above.startswith("/") or not root:
+    if last != "userdata" or not above.startswith("/") or root == "/":
         return
-    listed = _read_any(f"{root}{above}/containers.json", on_denied)
+    listed = _read_any(root, f"{above}/containers.json", on_denied)
     for entry in listed if isinstance(listed, list) else []:
         if not isinstance(entry, dict) or entry.get("id") != sighting.id:
             continue
         try:
-            about = json.loads(_string(entry.get("metadata"), "{}"))
-        except (ValueError, RecursionError):
+            about = parse_json(_string(entry.get("metadata"), "{}").encode())
+        except ValueError:
             about = {}
         about = about if isinstance(about, dict) else {}
         fact["image"] = _string(about.get("image-name"))
@@ -273,7 +275,7 @@ def _last_directory(path: str | None) -> str | None:
 
 
 def _string(value: object, default: str | None = None) -> Any:
-    return value if isinstance(value, str) else default
+    return value[:_TEXT_LIMIT] if isinstance(value, str) else default
 
 
 def _read_bytes(path: str) -> bytes:
@@ -285,21 +287,18 @@ def _read_bytes(path: str) -> bytes:
         return b""
 
 
-def _read_json(path: str, on_denied: Callable[[str], None]) -> dict[str, Any]:
+def _read_json(root: str, path: str, on_denied: Callable[[str], None]) -> dict[str, Any]:
     """The object in a file, {} if there is none."""
-    content = _read_any(path, on_denied)
+    content = _read_any(root, path, on_denied)
     return content if isinstance(content, dict) else {}
 
 
-def _read_any(path: str, on_denied: Callable[[str], None]) -> object:
+def _read_any(root: str, path: str, on_denied: Callable[[str], None]) -> object:
     """The JSON in a file, None if there is none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            content: object = json.loads(file.read(_FILE_LIMIT))
+        return parse_json(read_regular(root, path))
     except PermissionError:
-        on_denied(path)
-        return None
-    except (OSError, ValueError, RecursionError):
-        return None
-    return content
+        on_denied(f"{root.rstrip('/')}/{path.lstrip('/')}")
+    except (OSError, ValueError):
+        pass
+    return None

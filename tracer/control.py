@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tracer.errors import CaptureError, HostError, RtraceError
+from tracer.peer import peer_of
 from tracer.saves import Request, Saved
 from tracer.threads import start_thread
 from tracer.urgency import hurry
@@ -50,8 +51,8 @@ class ControlServer:
                 _remove_if_dead(pid)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)  # of a dead recorder: this process has its pid
+            os.fchmod(self._socket.fileno(), 0o600)  # bind() gives its file this mode
             self._socket.bind(self._path)
-            os.chmod(self._path, 0o600)
             self._socket.listen(_CONNECTIONS)
         except OSError as error:
             self._socket.close()
@@ -92,7 +93,8 @@ class ControlServer:
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             try:
-                self._answer(connection)
+                if _may_ask(connection):
+                    self._answer(connection)
             finally:
                 self._places.release()
 
@@ -184,6 +186,11 @@ def ask_to_save(pid: int, path: str | None) -> Saved:
 def socket_path(pid: int) -> str:
     """Where the recorder with this pid listens."""
     return f"{DIRECTORY}/{pid}.sock"
+
+
+def _may_ask(connection: socket.socket) -> bool:
+    """Root and one's own user; to others its directory is closed as well."""
+    return peer_of(connection)[1] in (0, os.geteuid())
 
 
 def _listed_pids() -> list[int]:

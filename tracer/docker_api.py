@@ -9,30 +9,38 @@ memory and 20 ms of the recorder's start.
 
 from __future__ import annotations
 
-import json
 import socket
-import struct
 import time
+from collections.abc import Container
 from typing import Any
 
+from tracer.foreign_files import parse_json
+from tracer.peer import peer_of
+
 TIMEOUT_S = 1.0
-_ANSWER_LIMIT = 8 << 20
+_ANSWER_LIMIT = 4 << 20
 _OK = "200"
-_UCRED = struct.Struct("3i")  # pid, uid, gid
 
 
-def get(socket_path: str, resource: str, timeout: float = TIMEOUT_S) -> Any:
+def get(
+    socket_path: str,
+    resource: str,
+    timeout: float = TIMEOUT_S,
+    listeners: Container[int] | None = None,
+) -> Any:
     """The daemon's answer to ``GET resource``, decoded.
 
     Args:
         timeout: for the whole answer, in seconds.
+        listeners: pids that are the daemon; None: whoever listens is.
 
     Raises:
         OSError: no daemon, no answer in time, or an answer that is none.
     """
     question = f"GET {resource}"
+    request = f"{question} HTTP/1.0\r\nHost: docker\r\n\r\n"
     try:
-        answer = _ask(socket_path, f"{question} HTTP/1.0\r\nHost: docker\r\n\r\n", timeout)
+        answer = _ask(socket_path, request, timeout, listeners)
     except TimeoutError:
         raise OSError(
             f"{socket_path} did not end its answer to {question} in {timeout:g} s"
@@ -48,8 +56,8 @@ def get(socket_path: str, resource: str, timeout: float = TIMEOUT_S) -> Any:
     if status[1] != _OK:
         raise OSError(f"{socket_path} answered {status[1]} to {question}")
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
+        return parse_json(body)
+    except ValueError as error:
         raise OSError(f"{socket_path} gave no valid answer to {question}: {error}") from None
 
 
@@ -59,14 +67,12 @@ def listener(socket_path: str) -> int | None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.setblocking(False)
             connection.connect(socket_path)
-            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+            return peer_of(connection)[0]
     except OSError:
         return None
-    pid: int = _UCRED.unpack(peer)[0]
-    return pid
 
 
-def _ask(socket_path: str, request: str, timeout: float) -> bytes:
+def _ask(socket_path: str, request: str, timeout: float, listeners: Container[int] | None) -> bytes:
     """The whole answer. A daemon may not drip it for ever: the time is for all of it."""
     deadline = time.monotonic() + timeout
     parts, size = [], 0
@@ -76,6 +82,8 @@ def _ask(socket_path: str, request: str, timeout: float) -> bytes:
             connection.connect(socket_path)
         except BlockingIOError:  # EAGAIN, at once: unix(7)
             raise OSError(f"{socket_path} takes no more connections") from None
+        if listeners is not None and (peer := peer_of(connection)[0]) not in listeners:
+            raise OSError(f"process {peer} listens at {socket_path}")
         connection.sendall(request.encode())
         while part := connection.recv(1 << 16):
             parts.append(part)

@@ -28,6 +28,8 @@ from tracer.threads import start_thread
 from tracer.urgency import hurry
 
 _ATTEMPTS = 3
+# Anybody may start programs that look like those of runtimes, faster than files can be read.
+_WAITING = 1024
 # What is forgotten is found again, so this costs nothing but a file read twice.
 _REMEMBERED = 4096
 
@@ -117,7 +119,11 @@ class FactFinder:
             tried = container.attempts >= _ATTEMPTS and sighting.bundle is None
             if container.named or tried:
                 return
-            container.attempts += 1
+            full = self._work.qsize() >= _WAITING
+            container.attempts += 0 if full else 1
+        if full:
+            self.tell("more containers came at once than could be looked at: some have no names")
+            return
         self._work.put(lambda: self._find_container(sighting))
 
     def tell(self, what: str) -> None:

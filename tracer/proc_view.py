@@ -75,6 +75,11 @@ class ProcView:
         self._ids: dict[tuple[int, int], int] = {}
         self._lock = threading.Lock()
 
+    @property
+    def has_own_ids(self) -> bool:
+        """Whether /proc names processes by the ids that system calls give this process."""
+        return self._shown == self.pidns
+
     def learn(self, tasks: Iterable[abi.Task]) -> None:
         """Takes the ids of these processes, for ``directory``, from their records."""
         if self._shown == INITIAL_PID_NAMESPACE:
@@ -125,7 +130,7 @@ class ProcView:
 
     def is_alive(self, directory: str) -> bool:
         """Whether the process of a directory that cannot be read is there all the same."""
-        if self._shown != self.pidns:  # ids to send signals to are others than those of /proc
+        if not self.has_own_ids:  # those to send signals to are others
             return False
         try:
             os.kill(int(os.path.basename(directory)), 0)
@@ -142,6 +147,12 @@ class ProcView:
         me = (self.pidns, os.getpid())
         ids = (task.tgid for task in self._read_tasks() if (task.pidns, task.ns_tgid) == me)
         return next(ids, None)
+
+
+def is_init_of(init: str, directory: str) -> bool:
+    """Whether a process, by its directory of /proc, is process 1 of another one's pid namespace."""
+    namespace = _inode(f"{directory}/ns/pid")
+    return namespace != 0 and namespace == _inode(f"{init}/ns/pid") and _ids(init)[-1:] == [1]
 
 
 def is_process(directory: str, start_ns: int) -> bool:

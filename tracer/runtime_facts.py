@@ -7,21 +7,25 @@ anybody's.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import shutil
 import stat
 import subprocess
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from tracer import abi, docker_api
-from tracer.proc_view import ProcView
+from tracer.foreign_files import found
+from tracer.proc_view import ProcView, is_init_of
 
 _DOCKERD_NAMES = (b"dockerd",)
 _CONTAINERD_NAMES = (b"containerd", b"docker-containerd", b"docker-containe")
 _SOCKETS = ("/run/docker.sock", "/var/run/docker.sock")
-_SUN_PATH_LIMIT = 107
+_TEXT_LIMIT = 4096
 _SOCKET_ACTIVATOR = 1  # systemd, which listens for docker.service
 # Programs to ask when no daemon has told: name and the arguments that make it say its version.
 _PROGRAMS = {
@@ -57,7 +61,7 @@ def read_runtimes(
     told: set[str] = set()
     for daemon in find_daemons(tasks, _DOCKERD_NAMES):
         with view.open(daemon.tgid, daemon.start_ns) as directory:
-            for fact in _ask_daemon(daemon, directory, tasks):
+            for fact in _ask_daemon(daemon, directory, tasks, view):
                 if fact["kind"] == "runtime":
                     told.add(fact["name"])
                 yield fact
@@ -68,35 +72,61 @@ def read_runtimes(
 
 
 def _ask_daemon(
-    daemon: abi.Task, directory: str | None, tasks: Iterable[abi.Task]
+    daemon: abi.Task, directory: str | None, tasks: Iterable[abi.Task], view: ProcView
 ) -> Iterator[dict[str, Any]]:
     """What a dockerd tells of itself and its containers; a problem if it does not."""
     name = f"dockerd ({daemon.tgid})"
     if directory is None:
         yield {"kind": "problem", "what": f"{name} is not in /proc: it was not asked"}
         return
-    root = f"{directory}/root"
-    try:
-        socket_path = _socket_of(directory)
-        if socket_path is None:
-            yield {"kind": "problem", "what": f"{name} has no socket to ask"}
+    with contextlib.ExitStack() as stack:
+        try:
+            door = stack.enter_context(_door_of(directory, view))
+            if door is None:
+                yield {"kind": "problem", "what": f"{name} has no socket to ask"}
+                return
+            version, info = door.get("/version"), door.get("/info")
+        except PermissionError as error:
+            path = error.filename or "its socket"
+            yield {"kind": "problem", "what": f"{name} was not asked: permission denied for {path}"}
             return
-        version = docker_api.get(socket_path, "/version")
-        info = docker_api.get(socket_path, "/info")
-    except PermissionError as error:
-        path = error.filename.replace(root, "") if error.filename else "its socket"
-        yield {"kind": "problem", "what": f"{name} was not asked: permission denied for {path}"}
-        return
-    except OSError as error:
-        what = f"{name} did not answer: {str(error).replace(root, '')}"
-        yield {"kind": "problem", "what": what}
-        return
-    yield from _docker_facts(daemon, version, info, tasks)
-    yield from _docker_containers(socket_path)
+        except OSError as error:
+            yield {"kind": "problem", "what": f"{name} did not answer: {error}"}
+            return
+        yield from _docker_facts(daemon, version, info, tasks)
+        yield from _docker_containers(door)
 
 
-def _socket_of(directory: str) -> str | None:
-    """The daemon's unix socket, as seen through its directory in /proc.
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """Where a daemon is asked.
+
+    Attributes:
+        path: the socket as the daemon names it.
+        way: path by which it is reached from here.
+        listeners: see docker_api.get.
+    """
+
+    path: str
+    way: str
+    listeners: frozenset[int] | None = None
+
+    def get(self, resource: str) -> Any:
+        """See docker_api.get."""
+        try:
+            return docker_api.get(self.way, resource, listeners=self.listeners)
+        except PermissionError:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.path) from None
+        except OSError as error:
+            raise OSError(str(error).replace(self.way, self.path)) from None
+
+
+@contextlib.contextmanager
+def _door_of(directory: str, view: ProcView) -> Iterator[_Door | None]:
+    """The daemon's unix socket, held open, as seen from its directory in /proc; None: it has none.
+
+    It says itself where that is, and anybody's process may have its name: nothing is asked of a
+    socket at which another one listens, but for process 1 (systemd) at the daemon's usual place.
 
     Raises:
         PermissionError: its files may not be looked at.
@@ -107,28 +137,36 @@ def _socket_of(directory: str) -> str | None:
         with open(f"{directory}/stat", "rb") as file:
             pid = int(file.read().split()[0])
     except OSError:
-        return None
+        yield None
+        return
     paths: tuple[str, ...] = (*re.findall(r"unix://([^\0]+)", arguments), *_SOCKETS)
-    try:
-        return next((seen for path in paths if _is_socket(seen := f"{directory}/root{path}")), None)
-    except PermissionError:
-        # A member of the group docker may ask it all the same, if the path means the same to both.
-        mine = (path for path in paths if docker_api.listener(path) in (pid, _SOCKET_ACTIVATOR))
-        if (path := next(mine, None)) is not None:
-            return path
-        raise
+    with contextlib.ExitStack() as stack:
+        for path in paths:
+            try:
+                fd = stack.enter_context(found(f"{directory}/root", path))
+                if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                    continue
+            except PermissionError:
+                # A member of the group docker may ask it all the same, if the path means the same
+                # to both.
+                if (way := _same_path(paths, pid)) is None:
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path) from None
+                yield _Door(way, way)
+                return
+            except (OSError, ValueError):
+                continue
+            way = f"/proc/self/fd/{fd}"
+            listeners = {pid}
+            if path in _SOCKETS and (other := docker_api.listener(way)) is not None:
+                listeners |= {other} if is_init_of(f"/proc/{other}", directory) else set()
+            yield _Door(path, way, frozenset(listeners) if view.has_own_ids else None)
+            return
+        yield None
 
 
-def _is_socket(path: str) -> bool:
-    """Whether it is there; its name must be short enough to connect to."""
-    if len(os.fsencode(path)) > _SUN_PATH_LIMIT:
-        return False
-    try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)
-    except PermissionError:
-        raise
-    except OSError:
-        return False
+def _same_path(paths: Iterable[str], pid: int) -> str | None:
+    mine = (path for path in paths if docker_api.listener(path) in (pid, _SOCKET_ACTIVATOR))
+    return next(mine, None)
 
 
 def _docker_facts(
@@ -170,10 +208,10 @@ def _containerd_of(daemon: abi.Task, tasks: Iterable[abi.Task]) -> str:
     return "external" if containerds else "unknown"
 
 
-def _docker_containers(socket_path: str) -> Iterator[dict[str, Any]]:
+def _docker_containers(door: _Door) -> Iterator[dict[str, Any]]:
     """Running containers as the daemon lists them: for those whose files cannot be found."""
     try:
-        listed = docker_api.get(socket_path, "/containers/json")
+        listed = door.get("/containers/json")
     except OSError as error:
         yield {"kind": "problem", "what": f"the docker daemon did not list containers: {error}"}
         return
@@ -183,8 +221,10 @@ def _docker_containers(socket_path: str) -> Iterator[dict[str, Any]]:
         names = entry.get("Names")
         yield {
             "kind": "container",
-            "id": entry["Id"],
-            "name": names[0].lstrip("/") if isinstance(names, list) and names else None,
+            "id": _text(entry["Id"]),
+            "name": (_text(names[0]) or "").lstrip("/") or None
+            if isinstance(names, list) and names
+            else None,
             "image": _text(entry.get("Image")),
             "runtime": "docker",
             "namespace": None,
@@ -213,4 +253,4 @@ def _ask_program(name: str, command: tuple[str, ...]) -> dict[str, Any] | None:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    return value[:_TEXT_LIMIT] if isinstance(value, str) else None

@@ -304,6 +304,18 @@ def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
     assert read(Sighting(ID, ME, 0, bundle=str(tmp_path)))["source"] is None
 
 
+@pytest.mark.parametrize("container", ["../x", "a/b", "..", ""])
+def test_an_id_that_is_a_path_leads_to_no_file(tmp_path: Path, container: str) -> None:
+    write(tmp_path / "config.json", {"ociVersion": "1"})
+    hostile = {"ID": container, "Name": "/evil"}
+    write(tmp_path / "default" / "containers" / "config.v2.json", hostile)
+    write(tmp_path / "x" / "config.v2.json", hostile)
+
+    fact = read(Sighting(container, ME, 0, bundle=str(tmp_path)))
+
+    assert fact["name"] is None
+
+
 def test_a_process_that_is_gone(bundle: Path) -> None:
     pid = os.fork()
     if not pid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -99,6 +100,33 @@ def test_a_save(serve: Callable[[Saver], control.ControlServer], run_directory: 
     assert saver.paths == [None, os.path.abspath("z")]
     server.close()
     assert not run_directory.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="missing: root")
+def test_another_user_is_not_answered(
+    serve: Callable[[Saver], control.ControlServer], run_directory: Path
+) -> None:
+    saver = Saver(Saved("/d/y.rtrace", 12, 345, (7, 8)))
+    serve(saver)
+    name = f"{os.getpid()}.sock"
+    # GIVEN somebody who opened the way to it
+    run_directory.chmod(0o755)
+    (run_directory / name).chmod(0o666)
+    for user, answered in ((65534, False), (0, True)):
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(BaseException):
+                os.chdir(run_directory)
+                os.setuid(user)
+                with socket.socket(socket.AF_UNIX) as asking:
+                    asking.connect(name)
+                    with contextlib.suppress(OSError):
+                        asking.sendall(b'{"do": "save"}\n')
+                        os._exit(0 if bool(asking.recv(100)) == answered else 2)
+                    os._exit(3 if answered else 0)  # it broke off
+            os._exit(4)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert saver.paths == [None]
 
 
 def test_a_save_that_takes_longer_than_the_timeout(

@@ -118,3 +118,21 @@ def test_a_container_of_which_nothing_is_known_is_asked_a_few_times(finder: Find
     assert finder.finder._containers[container_id(7)].attempts == 3
     assert finder.facts == []
     assert finder.finder.facts_in_use() == []
+
+
+def test_a_storm_of_containers_is_bounded(finder: Finder, monkeypatch: pytest.MonkeyPatch) -> None:
+    # GIVEN files that take their time
+    go = threading.Event()
+    finder.finder._work.put(go.wait)
+    # WHEN more processes tell of containers than can be looked at
+    for number in range(fact_finder._WAITING + 500):
+        finder.see(number)
+    # THEN what waits is bounded, and it is said
+    assert finder.finder._work.qsize() <= fact_finder._WAITING
+    go.set()
+    finder.settle()
+    told = [fact["what"] for fact in finder.facts if fact["kind"] == "problem"]
+    assert told == ["more containers came at once than could be looked at: some have no names"]
+    # and those that are seen again are looked at.
+    finder.see(fact_finder._WAITING + 400)
+    assert finder.finder._work.qsize() <= 1

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +52,14 @@ def answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """What the daemon answers, by resource; no programs on PATH."""
     given: dict[str, Any] = {"/version": VERSION, "/info": INFO, "/containers/json": CONTAINERS}
 
-    def get(_path: str, resource: str) -> Any:
+    def get(_path: str, resource: str, listeners: Any = None) -> Any:
         if isinstance(given[resource], Exception):
             raise given[resource]
         return given[resource]
 
     monkeypatch.setattr(docker_api, "get", get)
-    monkeypatch.setattr(runtime_facts, "_socket_of", lambda _daemon: "/x/docker.sock")
+    door = runtime_facts._Door("/x/docker.sock", "/x/docker.sock")
+    monkeypatch.setattr(runtime_facts, "_door_of", lambda *_: contextlib.nullcontext(door))
     monkeypatch.setenv("PATH", str(tmp_path))
     return given
 
@@ -181,11 +185,64 @@ def test_a_program_is_never_run_because_a_process_has_its_name(
 def test_a_daemon_without_a_socket(
     answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtime_facts, "_socket_of", lambda _daemon: None)
+    monkeypatch.setattr(runtime_facts, "_door_of", lambda *_: contextlib.nullcontext(None))
 
     assert list(read_runtimes([DOCKERD], VIEW)) == [
         {"kind": "problem", "what": f"dockerd ({ME}) has no socket to ask"}
     ]
+
+
+@pytest.mark.parametrize("names", [[5], [None], [["x"]], "x", {"0": "x"}, [""]])
+def test_a_daemon_that_lists_nonsense(answers: dict[str, Any], names: Any) -> None:
+    answers["/containers/json"] = [{"Id": "a" * 5000, "Names": names, "Image": "b" * 5000}]
+
+    *_, last = read_runtimes([DOCKERD], VIEW)
+
+    assert (last["name"], len(last["id"]), len(last["image"])) == (None, 4096, 4096)
+
+
+@contextlib.contextmanager
+def named_dockerd(socket_path: Path) -> Iterator[abi.Task]:
+    """Anybody's process, with a socket in its arguments."""
+    script = "import sys; print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", script, "-H", f"unix://{socket_path}"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    start_ns = start_ticks(Path(f"/proc/{process.pid}/stat").read_bytes()) * TICK_NS
+    try:
+        yield abi.Task(tgid=process.pid, start_ns=start_ns, comm=b"dockerd")
+    finally:
+        process.communicate()
+
+
+def test_a_socket_of_another_process_is_not_asked(tmp_path: Path) -> None:
+    # GIVEN a process that calls itself dockerd, and names a socket of somebody else's
+    path = tmp_path / "private.sock"
+    with socket.socket(socket.AF_UNIX) as listener, named_dockerd(path) as daemon:
+        listener.bind(str(path))
+        listener.listen()
+        (problem,) = read_runtimes([daemon], VIEW, ask_programs=False)
+
+        # THEN that one gets no byte
+        listener.settimeout(10)
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(100) == b""
+    name = f"dockerd ({daemon.tgid})"
+    assert problem["what"] == f"{name} did not answer: process {ME} listens at {path}"
+
+
+def test_a_link_to_a_socket_is_not_followed(tmp_path: Path) -> None:
+    path = tmp_path / "private.sock"
+    (tmp_path / "link").symlink_to(path)
+    with socket.socket(socket.AF_UNIX) as listener, named_dockerd(tmp_path / "link") as daemon:
+        listener.bind(str(path))
+        listener.listen()
+        listener.setblocking(False)
+        list(read_runtimes([daemon], VIEW, ask_programs=False))
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_a_daemon_that_is_gone_or_another_process_by_now_is_not_asked(
