@@ -10,6 +10,7 @@ recorder says.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -20,8 +21,6 @@ from screen.link import Link
 
 if TYPE_CHECKING:
     from screen.watch import Watch
-
-_NICE = 10
 
 
 class _Control:
@@ -50,6 +49,8 @@ def main() -> int:
     """Shows the recording until it ends. Exit status: 0, or 1 if the screen failed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is a key here
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0)  # the recorder's is not for it
     link = Link(int(sys.argv[1]))
     # Whatever a library may say would stand in the middle of the screen.
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115

@@ -19,7 +19,6 @@ from tracer.errors import CaptureError, HostError, RtraceError
 from tracer.peer import peer_of
 from tracer.saves import Request, Saved
 from tracer.threads import start_thread
-from tracer.urgency import hurry
 
 DIRECTORY = "/run/rtrace"
 ANSWER_TIMEOUT_S = 10.0
@@ -77,7 +76,6 @@ class ControlServer:
             os.rmdir(DIRECTORY)  # unless another recorder is there
 
     def _accept(self) -> None:
-        hurry()
         while True:
             try:
                 connection, _ = self._socket.accept()

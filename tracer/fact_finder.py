@@ -25,7 +25,6 @@ from tracer.proc_view import ProcView
 from tracer.runtime_facts import daemon_ids, read_runtimes
 from tracer.shortfalls import unreadable
 from tracer.threads import start_thread
-from tracer.urgency import hurry
 
 _ATTEMPTS = 3
 # Anybody may start programs that look like those of runtimes, faster than files can be read.
@@ -188,7 +187,6 @@ class FactFinder:
             self.tell(unreadable(re.sub(r"^/proc/self/fd/\d+/(root)?", "", path)))
 
     def _run_containers(self) -> None:
-        hurry()
         while work := self._work.get():
             work()
 

@@ -33,16 +33,14 @@ class KernelLog:
     """The kernel's log from now on.
 
     Args:
-        write_fact: takes the content of a FACT chunk of the kind "oom".
         with_groups: names of cgroups may be written.
 
-    Where the log may not be read (CAP_SYSLOG, no /dev/kmsg) nothing is found.
+    Where the log may not be opened (CAP_SYSLOG, no /dev/kmsg) nothing is found. To read it later
+    takes no rights.
     """
 
-    def __init__(
-        self, write_fact: Callable[[dict[str, Any]], None], *, with_groups: bool = True
-    ) -> None:
-        self._write_fact, self._with_groups = write_fact, with_groups
+    def __init__(self, *, with_groups: bool = True) -> None:
+        self._with_groups = with_groups
         self._usage: tuple[int, int] | None = None
         try:
             self._fd = os.open(PATH, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -54,8 +52,12 @@ class KernelLog:
         except OSError:
             self.close()
 
-    def look(self) -> None:
-        """Tell of what has been written since the last look."""
+    def look(self, write_fact: Callable[[dict[str, Any]], None]) -> None:
+        """Tell of what has been written since the last look.
+
+        Args:
+            write_fact: takes the content of a FACT chunk of the kind "oom".
+        """
         for _ in range(_AT_ONCE if self._fd >= 0 else 0):
             try:
                 record = os.read(self._fd, _RECORD)
@@ -68,35 +70,37 @@ class KernelLog:
                 return
             if not record:
                 return
-            self._look_at(record)
+            if (fact := self._look_at(record)) is not None:
+                write_fact(fact)
 
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
-    def _look_at(self, record: bytes) -> None:
+    def _look_at(self, record: bytes) -> dict[str, Any] | None:
         prefix, _, text = record.partition(b";")
         text = text.partition(b"\n")[0]
         priority = prefix.partition(b",")[0]
         if not priority.isdigit() or int(priority) >= _KERNEL_PREFIXES:
-            return
+            return None
         if found := _USAGE.match(text):
             self._usage = int(found[1]) * _KIB, int(found[2]) * _KIB
         elif found := _KILL.fullmatch(text):
-            self._tell(found[1].decode().lower(), int(found[2]), text)
-            self._usage = None
+            usage, self._usage = self._usage, None
+            return self._fact(found[1].decode().lower(), int(found[2]), text, usage)
+        return None
 
-    def _tell(self, constraint: str, tgid: int, text: bytes) -> None:
+    def _fact(
+        self, constraint: str, tgid: int, text: bytes, used: tuple[int, int] | None
+    ) -> dict[str, Any]:
         group = _GROUP.search(text) if self._with_groups else None
-        usage, limit = (self._usage or (None, None)) if constraint == "memcg" else (None, None)
-        self._write_fact(
-            {
-                "kind": "oom",
-                "tgid": tgid,
-                "constraint": constraint,
-                "cgroup": group[1].decode("utf-8", "backslashreplace") if group else None,
-                "usage_bytes": usage,
-                "limit_bytes": limit,
-            }
-        )
+        usage, limit = (used or (None, None)) if constraint == "memcg" else (None, None)
+        return {
+            "kind": "oom",
+            "tgid": tgid,
+            "constraint": constraint,
+            "cgroup": group[1].decode("utf-8", "backslashreplace") if group else None,
+            "usage_bytes": usage,
+            "limit_bytes": limit,
+        }

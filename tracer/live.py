@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import threading
 import time
 from typing import TextIO
 
 from tracer import abi
 from tracer.capture_format import EVENT_STRIDE, RING_HEADER_SIZE
 from tracer.clock import read_clocks
+from tracer.errors import HostError
 from tracer.event_text import detail_text, event_text
 from tracer.threads import start_thread
 
@@ -30,16 +32,13 @@ class LiveView:
 
     Args:
         stream: usually stdout.
-
-    Raises:
-        HostError: no thread can be started.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._batches: queue.Queue[list[str] | None] = queue.Queue(_BATCHES_WAITING)
         self._left_out = 0
-        self._thread = start_thread("live", self._run)
+        self._thread: threading.Thread | None = None
         self._wall_offset_ns = 0
 
     def show_events(self, records: bytes) -> None:
@@ -62,9 +61,10 @@ class LiveView:
 
     def close(self) -> None:
         """Prints what is waiting, if the stream takes it within a second."""
-        with contextlib.suppress(queue.Full):
-            self._batches.put(None, timeout=_CLOSE_TIMEOUT_S)
-            self._thread.join(_CLOSE_TIMEOUT_S)
+        if self._thread is not None:
+            with contextlib.suppress(queue.Full):
+                self._batches.put(None, timeout=_CLOSE_TIMEOUT_S)
+                self._thread.join(_CLOSE_TIMEOUT_S)
 
     def _print(self, lines: list[str], left_out: int) -> None:
         self._left_out += max(left_out, 0)
@@ -72,6 +72,9 @@ class LiveView:
             lines.append(f"... {self._left_out:,} more (the capture has them)")
         if not lines:
             return
+        if self._thread is None:  # the recorder has given up its rights by now
+            with contextlib.suppress(HostError):  # no more threads: the next batch tries again
+                self._thread = start_thread("live", self._run)
         try:
             self._batches.put_nowait(lines)
             self._left_out = 0

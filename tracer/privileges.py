@@ -8,14 +8,13 @@ Source: capabilities(7), bpf(2), kernel_lockdown(7).
 
 from __future__ import annotations
 
-import ctypes
-import enum
 import errno
 import os
 import platform
 import resource
 
-_CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3, in two words
+from tracer.capabilities import Capability, capabilities
+
 # PROC_USER_INIT_INO (include/linux/proc_ns.h): the inode of the initial user namespace.
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD
 _SECCOMP_FILTER = "2"
@@ -25,32 +24,6 @@ FILES_NEEDED = 128
 # From here on the kernel counts BPF maps as memory of the cgroup, and not against a limit.
 _KERNEL_WITHOUT_MEMLOCK = (5, 11)
 AS_ROOT = "run it as root (sudo), or with CAP_BPF and CAP_PERFMON"
-
-
-class Capability(enum.IntEnum):
-    """Those that rtrace makes use of. Bits of capabilities(7)."""
-
-    DAC_OVERRIDE = 1
-    DAC_READ_SEARCH = 2
-    SYS_PTRACE = 19
-    SYS_ADMIN = 21
-    SYS_NICE = 23
-    SYS_RESOURCE = 24
-    PERFMON = 38
-    BPF = 39
-
-    def __str__(self) -> str:
-        return f"CAP_{self.name}"
-
-
-def capabilities() -> frozenset[Capability]:
-    """Those of them that are in effect."""
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    words = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable, twice
-    if ctypes.CDLL(None).capget(ctypes.byref(header), ctypes.byref(words)):
-        return frozenset()
-    effective = words[0] | words[3] << 32
-    return frozenset(capability for capability in Capability if effective >> capability & 1)
 
 
 def missing_to_record() -> list[Capability]:

@@ -26,6 +26,7 @@ from tracer.engines import open_engine
 from tracer.errors import CaptureError, HostError, RtraceError
 from tracer.fact_finder import FactFinder
 from tracer.kernel_log import KernelLog
+from tracer.least_rights import forbid_core_dumps, give_up_rights
 from tracer.memory import stay_lean
 from tracer.notify import Notifier
 from tracer.options import Options, bpf_config, make_header
@@ -90,14 +91,15 @@ class Recorder:
         tasks: TaskIterator,
         writer: RecordingWriter,
         view: ProcView,
+        kernel_log: KernelLog,
+        command: Command | None,
     ) -> None:
         self._options, self._engine, self._writer = options, engine, writer
+        self._kernel_log, self._command = kernel_log, command
         self._clocks = ClockWatch(self._write_fact)
         # Another pid namespace mostly has programs of its own, which are not on this PATH.
         ask_programs = options.record_filter.pidns in (0, view.pidns)
         self._facts = FactFinder(self._write_fact, view, ask_programs=ask_programs)
-        unfiltered = options.record_filter.kind is abi.Filter.NONE
-        self._kernel_log = KernelLog(self._write_fact, with_groups=unfiltered)
         self._triggers = TriggerWatch(options.triggers) if options.triggers else None
         self._daemons = DaemonWatch()
         self._sockets = SocketSnapshots(engine, writer, options.record_filter.kind)
@@ -127,7 +129,6 @@ class Recorder:
             keep=options.keep,
         )
         self._notifier, self._told_at = Notifier(), 0.0
-        self._command: Command | None = None
 
     def run(self, stop: Stop) -> Result:
         """Records until something ends it; the capture is complete afterwards."""
@@ -143,13 +144,9 @@ class Recorder:
                     options.on_started()
                 if options.screen is not None:
                     options.screen.open(self._saver, bounded=options.max_bytes is not None)
-                if options.command and not stop.count:
-                    try:
-                        self._command = Command(options.command)
-                    except HostError as error:
-                        failure = error  # the capture is finished all the same
+                failure = self._start_command(stop)
+                forbid_core_dumps()
                 if failure is None:
-                    hurry()
                     reason = self._loop(stop)
             self._notifier.stopping()
             self._clocks.look(now=True)
@@ -160,7 +157,6 @@ class Recorder:
             self._saver.close()
             self._status.clear()
             self._collector.close()
-            self._kernel_log.close()
             self._notifier.close()
         if failure is None and not os.path.lexists(path):
             failure = CaptureError(
@@ -180,6 +176,19 @@ class Recorder:
             failure=failure,
         )
 
+    def _start_command(self, stop: Stop) -> HostError | None:
+        """Why COMMAND could not be run, if so: the capture is finished all the same."""
+        if self._command is None:
+            return None
+        if stop.count:
+            self._command.give_up()
+            return None
+        try:
+            self._command.start()
+        except HostError as error:
+            return error
+        return None
+
     def _loop(self, stop: Stop) -> str:
         deadline = float("inf")
         if self._options.duration_s is not None:
@@ -191,7 +200,7 @@ class Recorder:
             self._saver.poll()
             self._tell_manager()
             self._clocks.look()
-            self._kernel_log.look()
+            self._kernel_log.look(self._write_fact)
             self._show_status()
             if stop.saves > saves:
                 saves = stop.saves
@@ -219,7 +228,7 @@ class Recorder:
             self._collector.drain()
             self._snapshots.follow()
             self._saver.poll(at_once=True)
-            self._kernel_log.look()
+            self._kernel_log.look(self._write_fact)
             time.sleep(_LAST_REAPS_S / 10)
         deadline = time.monotonic() + _FACTS_TIMEOUT_S
         self._sockets.finish(_FACTS_TIMEOUT_S)
@@ -309,8 +318,8 @@ class Recorder:
         )
 
     def _command_status(self, stop: Stop, reason: str) -> int | None:
-        if self._command is None:
-            return 128 + stop.signal if self._options.command and stop.count else None
+        if self._command is None or not self._command.started:
+            return 128 + stop.signal if self._command is not None and stop.count else None
         return self._command.wait(stop, signalled=reason == "signal")
 
 
@@ -336,6 +345,9 @@ def record(options: Options) -> Result:
         settings = Settings(options.buffer_bytes, bpf_config(options))
         engine = open_engine(options.engine, settings, options.confirmations)
         stack.callback(engine.close)
+        unfiltered = options.record_filter.kind is abi.Filter.NONE
+        kernel_log = KernelLog(with_groups=unfiltered)
+        stack.callback(kernel_log.close)
         tasks = TaskIterator(engine)
         view = ProcView(lambda: decode_tasks(tasks.read()))
         header = make_header(options, engine, view)
@@ -347,7 +359,11 @@ def record(options: Options) -> Result:
                 options.path, directory, options.max_bytes, header, force=options.force
             )
         try:
-            recorder = Recorder(options, engine, tasks, writer, view)
+            # From here on all threads have the same priority, and the same few rights.
+            command = Command(options.command) if options.command else None
+            hurry()
+            give_up_rights(engine, options.path, options.say, with_command=command is not None)
+            recorder = Recorder(options, engine, tasks, writer, view, kernel_log, command)
         except HostError:
             writer.discard()
             raise

@@ -27,7 +27,6 @@ from tracer.snapshots import Snapshots
 from tracer.threads import start_thread
 from tracer.triggers import Hit
 from tracer.units import format_size
-from tracer.urgency import hurry
 
 SAVED, LOOK = "saved", "look"
 _LOOK_S = 0.5
@@ -212,7 +211,6 @@ class Saver:
         self._requests.put(request)
 
     def _run(self) -> None:
-        hurry()
         while request := self._requests.get():
             with self._lock:
                 self._next = None if request is self._next else self._next

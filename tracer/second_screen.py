@@ -26,7 +26,6 @@ from tracer.saves import Look, Request, Saver
 from tracer.status import StatusLine
 from tracer.text import printable
 from tracer.threads import start_thread
-from tracer.urgency import hurry
 
 _MESSAGE_BYTES = 1 << 12
 _LOOK_S = 0.5
@@ -144,7 +143,6 @@ class SecondScreen:
     # --- its thread ----------------------------------------------------------------------------
 
     def _serve(self, connection: socket.socket, saver: Saver) -> None:
-        hurry()
         with connection, contextlib.suppress(OSError):
             while message := connection.recv(_MESSAGE_BYTES):
                 self._answer(json.loads(message), saver)

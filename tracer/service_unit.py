@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracer.engine import DETAILS_RING_BYTES
+from tracer.least_rights import LOADING, RECORDING
 from tracer.units import format_size
 
 NAME = "rtrace.service"
@@ -72,12 +73,9 @@ OOMScoreAdjust=-500
 # Before kernel 5.11 maps count as locked memory.
 LimitMEMLOCK=infinity
 
-# What root may still do:
-#   CAP_BPF              load BPF programs
-#   CAP_PERFMON          let them read the kernel's memory and hang on its tracepoints
-#   CAP_SYS_PTRACE       read /proc/PID/exe, cwd and root of others
-#   CAP_DAC_READ_SEARCH  read configurations of containers that belong to others (rootless ones)
-CapabilityBoundingSet=CAP_BPF CAP_PERFMON CAP_SYS_PTRACE CAP_DAC_READ_SEARCH
+# What root may do until it records, and then; it gives up what is not needed any more.
+{rights}
+CapabilityBoundingSet={capabilities}
 NoNewPrivileges=yes
 SystemCallFilter=@system-service bpf perf_event_open
 SystemCallArchitectures=native
@@ -153,6 +151,7 @@ def render_unit(service: Service) -> str:
         "RuntimeDirectoryPreserve=yes",
     ]
     command = [service.rtrace, "record", *service.record_options]
+    rights = LOADING | RECORDING
     return _TEMPLATE.format(
         mark=MARK,
         total=format_size(service.max_bytes * (service.keep + 3)),
@@ -162,6 +161,8 @@ def render_unit(service: Service) -> str:
         command=" ".join(_quote(word).replace("$", "$$") for word in command),
         places="\n".join(places),
         rings=format_size(rings),
+        rights="\n".join(f"#   {name!s:19}  {why}" for name, why in rights.items()),
+        capabilities=" ".join(map(str, rights)),
         by_engine=_COMPILING if service.compiles else _CORE,
         memory_high=_size(memory_high),
         memory_max=_size(memory_high + 64 * _MIB),

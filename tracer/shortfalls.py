@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from tracer.privileges import Capability, capabilities
+from tracer.capabilities import Capability, capabilities
 from tracer.proc_view import INITIAL_PID_NAMESPACE, own_pid_namespace, shown_pid_namespace
 
 ISOLATED = (

@@ -29,7 +29,6 @@ from tracer.shortfalls import ISOLATED, Unseen
 from tracer.snapshot import TaskIterator, Tasks, add_missing_parents, decode_tasks, read_processes
 from tracer.sockets import SocketSnapshots
 from tracer.threads import start_thread
-from tracer.urgency import hurry
 
 # After a snapshot its thread rests so many times as long before the segment may end; it may take
 # a tenth of a CPU then. (In a storm the segment becomes as large as may be, and ends all the same.)
@@ -127,7 +126,6 @@ class Snapshots:
         return records
 
     def _run(self) -> None:
-        hurry()
         work = self._work.get()
         while work:
             begun_s = time.thread_time()

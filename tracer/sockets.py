@@ -23,7 +23,6 @@ from tracer.engine import Engine
 from tracer.errors import CaptureError, HostError
 from tracer.recording_writer import RecordingWriter
 from tracer.threads import start_thread
-from tracer.urgency import hurry
 
 _SOON_S, _SETTLED_S = 0.25, 3.0
 _BURST, _REFILL_S = 6, 10.0
@@ -82,7 +81,6 @@ class SocketSnapshots:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        hurry()
         pace = _Pace()
         due: list[float] = []
         while True:

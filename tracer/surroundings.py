@@ -6,15 +6,15 @@ import os
 import resource
 
 from tracer import docker_api
+from tracer.capabilities import Capability, capabilities
 from tracer.check import Check
 from tracer.clock import boot_offset_ns
 from tracer.errors import HostError
+from tracer.least_rights import RECORDING
 from tracer.privileges import (
     AS_ROOT,
     FILES_NEEDED,
     LOCKDOWN_PATH,
-    Capability,
-    capabilities,
     explain_refusal,
     in_user_namespace,
     is_memory_lock_counted,
@@ -39,6 +39,13 @@ def check_privileges() -> Check:
     if Capability.SYS_ADMIN in capabilities():
         return Check(name, True, f"CAP_SYS_ADMIN (uid {uid})")
     return Check(name, True, f"CAP_BPF and CAP_PERFMON (uid {uid})")
+
+
+def check_kept() -> Check:
+    """What the recorder keeps of its rights, once its programs are attached."""
+    kept = [f"{name} ({why})" for name, why in RECORDING.items() if name in capabilities()]
+    fact = f"keeps {', '.join(kept)}" if kept else "keeps no capability"
+    return Check("while recording", None, fact)
 
 
 def check_lockdown() -> Check:

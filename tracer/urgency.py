@@ -12,7 +12,7 @@ _SWITCH_S = 0.0005
 
 
 def hurry() -> None:
-    """Gives the calling thread its priority.
+    """Gives the calling thread its priority, and those that it starts from now on.
 
     All threads of the recorder need it, not only the one that reads the rings: one that waits
     for a CPU while it holds the interpreter's lock makes that one wait as well.

@@ -11,11 +11,11 @@ import pytest
 
 from tracer import checks, core_engine
 from tracer.abi import Controller
+from tracer.capabilities import Capability
 from tracer.cgroups import Hierarchy
 from tracer.checks import Check
 from tracer.cli.doctor import doctor
 from tracer.errors import HostError
-from tracer.privileges import Capability
 
 Patch = pytest.MonkeyPatch
 

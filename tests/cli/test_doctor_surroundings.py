@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tracer import docker_api, privileges, surroundings
+from tracer.capabilities import Capability
 from tracer.errors import HostError
-from tracer.privileges import Capability
 from tracer.proc_view import INITIAL_PID_NAMESPACE
 
 Patch = pytest.MonkeyPatch
@@ -47,6 +47,14 @@ def test_privileges(held: set[Capability], given: set[Capability], ok: bool, fac
 
     assert (check.ok, check.fact) == (ok, fact)
     assert ("CAP_BPF and CAP_PERFMON" in check.step) == (not ok)
+
+
+def test_what_is_kept_while_recording(held: set[Capability]) -> None:
+    held &= {Capability.BPF, Capability.PERFMON, Capability.SYS_PTRACE}
+    fact = "keeps CAP_SYS_PTRACE (read /proc/PID/exe, cwd and root of others)"
+    assert surroundings.check_kept().fact == fact
+    held.discard(Capability.SYS_PTRACE)
+    assert surroundings.check_kept().fact == "keeps no capability"
 
 
 def test_a_user_namespace(monkeypatch: Patch) -> None:

@@ -154,7 +154,7 @@ def test_no_more_processes_for_the_command(tmp_path: Path) -> None:
     if group is None:
         missing("a writable cgroup hierarchy with the pids controller")
     with group:
-        group.write("pids.max", "5")  # the recorder and four of its threads
+        group.write("pids.max", "6")  # the recorder and five of its threads
         enter = f'echo $$ >"{group.directory}/cgroup.procs" && exec "$@"'
         path = tmp_path / "x.rtrace"
         ended = run(["sh", "-c", enter, "sh", RTRACE, "record", "-o", path, "--", "true"])

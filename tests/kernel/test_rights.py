@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.hosts import Nobody, in_mount_namespace, run
+from tests.kernel.hosts import NOBODY, Nobody, in_mount_namespace, run
 from tests.kernel.recording import (
     RTRACE,
     Capture,
@@ -21,9 +23,13 @@ from tests.kernel.recording import (
     assert_failed,
     read_capture,
     run_rtrace,
+    wait_for,
 )
 from tests.unit.sockets import snapshots
 from tracer.abi import Type
+from tracer.capabilities import Capability, capabilities
+from tracer.control import socket_path
+from tracer.least_rights import give_up_rights
 
 pytestmark = pytest.mark.kernel
 
@@ -189,16 +195,162 @@ def test_what_it_takes_to_name_containers(
 
 
 def test_the_recorder_runs_before_others_where_it_may(nobody: Nobody) -> None:
-    # COMMAND is started before the recorder hurries.
+    # COMMAND has the priority that rtrace was started with.
     script = "sleep 0.5; cut -d' ' -f19 /proc/$PPID/stat >nice; cut -d' ' -f19 /proc/$$/stat >>nice"
-    for capabilities, nice in ((RECORDING, 0), ((*RECORDING, "sys_nice"), -10)):
+    for granted, nice in ((RECORDING, 0), ((*RECORDING, "sys_nice"), -10)):
         ended = nobody.rtrace(
             "record", "--force", "-o", "x.rtrace", "--", "sh", "-c", script,
-            capabilities=capabilities,
+            capabilities=granted,
         )  # fmt: skip
         assert ended.status == 0
         told = (nobody.home / "nice").read_text().split()
         assert told == [str(nice), "0"]
+
+
+RIGHTS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs")
+
+
+def rights(pid: int) -> dict[str, dict[str, str]]:
+    """What each thread of a process may do, by its id."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        lines = (task / "status").read_text().splitlines()
+        fields = dict(line.split(":\t", 1) for line in lines)
+        found[task.name] = {name: fields[name] for name in RIGHTS}
+    return found
+
+
+def mask(*capabilities: Capability) -> str:
+    return f"{sum(1 << capability for capability in capabilities):016x}"
+
+
+KEPT = (Capability.DAC_READ_SEARCH, Capability.SYS_PTRACE)
+
+
+@pytest.fixture
+def others() -> Iterator[int]:
+    """A process of another user."""
+    process = subprocess.Popen(["sleep", "73"], user=NOBODY, group=NOBODY)
+    yield process.pid
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("engine", ["core", "bcc"])
+@pytest.mark.parametrize("options", [(), ("--max-size", "2MiB", "--trigger", "oom", "--live")])
+def test_what_every_thread_keeps(
+    tmp_path: Path, others: int, engine: str, options: tuple[str, ...]
+) -> None:
+    with Recorder(tmp_path, "--engine", engine, *options) as recording:
+        control = Path(socket_path(recording.pid))
+        wait_for(control.exists, "the recorder's socket")
+        subprocess.run(["true"], check=True)  # for --live
+        threads = wait_for(lambda: at_least(rights(recording.pid), 6 + bool(options)), "threads")
+        kept = mask(*KEPT)
+        for thread in threads.values():
+            assert thread == dict(
+                zip(RIGHTS, ("0" * 16, kept, kept, kept, "0" * 16, "1"), strict=True)
+            )
+        # It can still save, which takes a snapshot and a new file,
+        saved = run_rtrace("snapshot", "--pid", str(recording.pid), "-o", tmp_path / "y")
+        assert saved.status == 0, saved.stderr
+        assert recording.stop().status == 0
+    for path in (recording.path, tmp_path / "y"):
+        capture = read_capture(path)
+        assert capture.whole
+        # and read what belongs to others.
+        for phase in ("start", "end"):
+            assert capture.tasks(phase)
+            assert capture.processes(phase)[others]["exe"].endswith("/sleep")
+        assert snapshots(capture.of(b"SOCK"))
+        assert not [what for what in problems(capture) if "may not be read" in what]
+
+
+def at_least(threads: dict[str, dict[str, str]], count: int) -> dict[str, dict[str, str]]:
+    return threads if len(threads) >= count else {}
+
+
+def test_command_has_the_rights_of_its_caller(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    script = f"grep -E 'Cap|NoNew' /proc/self/status >{ready}.new; mv {ready}.new {ready}; sleep 68"
+    with Recorder(tmp_path, command=["sh", "-c", script]) as recording:
+        wait_for(ready.exists, "COMMAND")
+        told = dict(line.split(":\t") for line in ready.read_text().splitlines())
+        ours = Path("/proc/self/status").read_text()
+        assert all(f"{name}:\t{value}\n" in ours for name, value in told.items())
+        # THEN no thread has more than the others, and the one that ran it has nothing
+        kept = mask(*KEPT, Capability.KILL)
+        assert {t["CapPrm"] for t in rights(recording.pid).values()} == {kept, mask()}
+        recording.stop(signal.SIGTERM)
+
+
+def test_command_that_becomes_another_user_gets_the_signal(tmp_path: Path) -> None:
+    command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "sleep", "69"]
+    with Recorder(tmp_path, command=command) as recording:
+
+        def slept() -> bool:
+            recording.capture.read()
+            return any(d.args == (b"sleep", b"69") for d in recording.capture.details())
+
+        wait_for(slept, "COMMAND")
+        ended = recording.stop(signal.SIGTERM)
+    assert ended.status == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("owner", "sudo", "more"),
+    [
+        (0, None, ()),
+        (NOBODY, None, (Capability.DAC_OVERRIDE, Capability.CHOWN)),
+        (12345, 12345, ()),
+        (NOBODY, 12345, (Capability.DAC_OVERRIDE, Capability.CHOWN)),
+        (0, 12345, (Capability.DAC_OVERRIDE, Capability.CHOWN)),
+    ],
+)
+def test_what_it_takes_to_write_in_a_directory(
+    tmp_path: Path, owner: int, sudo: int | None, more: tuple[Capability, ...]
+) -> None:
+    """GIVEN a directory, and maybe sudo, WHEN a save and segments are made there by a recorder
+    that keeps no more than it takes, THEN they are there, and belong to whoever ran sudo."""
+    shared = Path(tempfile.mkdtemp(prefix="rtrace-test-"))
+    shared.chmod(0o755)
+    folder = shared / "d"
+    folder.mkdir(mode=0o755)
+    os.chown(folder, owner, owner)
+    environment = os.environ | ({} if sudo is None else {"SUDO_UID": f"{sudo}", "SUDO_GID": "7"})
+    try:
+        path = folder / "x.rtrace"
+        with Recorder(tmp_path, "--max-size", "2MiB", path=path, env=environment) as recording:
+            wait_for(Path(socket_path(recording.pid)).exists, "the recorder's socket")
+            threads = rights(recording.pid).values()
+            assert {t["CapEff"] for t in threads} == {mask(*KEPT, *more)}
+            saved = run_rtrace("snapshot", "--pid", str(recording.pid))
+            assert saved.status == 0, saved.stderr
+            assert recording.stop().status == 0
+        made = list(folder.iterdir())
+        assert len(made) == 2
+        for file in made:
+            assert (file.stat().st_uid, file.stat().st_mode & 0o777) == (sudo or 0, 0o600)
+    finally:
+        shutil.rmtree(shared)
+
+
+def test_where_the_kernel_asks_for_rights_later_too() -> None:
+    """Before Linux 5.19 bpf() takes CAP_BPF at each call."""
+
+    class OldKernel:
+        def open_snapshot(self) -> int:
+            if Capability.BPF not in capabilities():
+                raise PermissionError(1, "Operation not permitted")
+            return os.open("/dev/null", os.O_RDONLY)
+
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            give_up_rights(OldKernel(), "/tmp/x", print, with_command=False)  # type: ignore[arg-type]
+            os._exit(0 if capabilities() == {*KEPT, Capability.BPF} else 2)
+        os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_desk_without_root(nobody: Nobody, tmp_path: Path) -> None:

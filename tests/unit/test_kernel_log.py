@@ -28,18 +28,18 @@ def found() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def log(found: list[dict[str, Any]]) -> KernelLog:
-    return KernelLog(found.append)
+def log() -> KernelLog:
+    return KernelLog()
 
 
-def feed(log: KernelLog, *lines: str, prefix: str = "6,339,5140900,-;") -> None:
-    """As read() of /dev/kmsg gives records, one at a time."""
-    for line in lines:
-        log._look_at(f"{prefix}{line}\n SUBSYSTEM=x\n".encode())
+def feed(log: KernelLog, *lines: str, prefix: str = "6,339,5140900,-;") -> list[dict[str, Any]]:
+    """As read() of /dev/kmsg gives records, one at a time; gives what is told."""
+    told = (log._look_at(f"{prefix}{line}\n SUBSYSTEM=x\n".encode()) for line in lines)
+    return [fact for fact in told if fact is not None]
 
 
-def test_a_limit_of_a_cgroup(log: KernelLog, found: list[dict[str, Any]]) -> None:
-    feed(log, "sh invoked oom-killer: order=0", USAGE, SWAP, "Tasks state:", KILL)
+def test_a_limit_of_a_cgroup(log: KernelLog) -> None:
+    found = feed(log, "sh invoked oom-killer: order=0", USAGE, SWAP, "Tasks state:", KILL)
     assert found == [
         {
             "kind": "oom",
@@ -52,31 +52,29 @@ def test_a_limit_of_a_cgroup(log: KernelLog, found: list[dict[str, Any]]) -> Non
     ]
 
 
-def test_the_whole_host(log: KernelLog, found: list[dict[str, Any]]) -> None:
-    feed(log, USAGE, KILL, GLOBAL)
+def test_the_whole_host(log: KernelLog) -> None:
+    found = feed(log, USAGE, KILL, GLOBAL)
     assert [(f["constraint"], f["cgroup"], f["limit_bytes"]) for f in found] == [
         ("memcg", "/docker/2f1c", 16 << 20),
         ("none", None, None),
     ]
 
 
-def test_with_a_filter_no_cgroup_is_named(found: list[dict[str, Any]]) -> None:
-    feed(KernelLog(found.append, with_groups=False), USAGE, KILL)
+def test_with_a_filter_no_cgroup_is_named() -> None:
+    found = feed(KernelLog(with_groups=False), USAGE, KILL)
     assert found[0]["cgroup"] is None
     assert found[0]["limit_bytes"] == 16 << 20
 
 
 @pytest.mark.parametrize("prefix", ["14,339,5140900,-;", "x;", "", "\xff,1;"])
-def test_who_may_write_to_the_log_is_not_believed(
-    prefix: str, log: KernelLog, found: list[dict[str, Any]]
-) -> None:
-    feed(log, USAGE, KILL, prefix=prefix)
+def test_who_may_write_to_the_log_is_not_believed(prefix: str, log: KernelLog) -> None:
+    found = feed(log, USAGE, KILL, prefix=prefix)
     assert found == []
 
 
 @pytest.mark.parametrize("cut", [20, 60, len(KILL) - 8])
-def test_a_line_that_is_cut(cut: int, log: KernelLog, found: list[dict[str, Any]]) -> None:
-    feed(log, USAGE, KILL[:cut])
+def test_a_line_that_is_cut(cut: int, log: KernelLog) -> None:
+    found = feed(log, USAGE, KILL[:cut])
     assert found == []
 
 
@@ -85,8 +83,8 @@ def test_a_log_that_cannot_be_read(
 ) -> None:
     for path in (tmp_path / "none", tmp_path):
         monkeypatch.setattr(kernel_log, "PATH", str(path))
-        log = KernelLog(found.append)
-        log.look()
+        log = KernelLog()
+        log.look(found.append)
         log.close()
     assert found == []
 
@@ -98,12 +96,12 @@ def test_it_reads_on_and_never_waits(
     path = tmp_path / "kmsg"
     path.write_bytes(f"6,1,1,-;{USAGE}\n6,1,1,-;{KILL}\n".encode())
     monkeypatch.setattr(kernel_log, "PATH", str(path))
-    log = KernelLog(found.append)
-    log.look()
+    log = KernelLog()
+    log.look(found.append)
     for line in (USAGE, KILL):
         with path.open("ab") as file:
             file.write(f"6,1,1,-;{line}\n".encode())
-        log.look()
+        log.look(found.append)
     assert len(found) == 1
     log.close()
-    log.look()
+    log.look(found.append)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tracer import privileges
-from tracer.privileges import Capability, capabilities, explain_refusal
+from tracer.capabilities import Capability, capabilities
+from tracer.privileges import explain_refusal
 
 Patch = pytest.MonkeyPatch
 
