@@ -6,7 +6,7 @@ Boot-time nanoseconds pass 2**53 after 104 days, so that no time may ever become
 
 from __future__ import annotations
 
-import itertools
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,6 +16,9 @@ import pandas as pd
 
 Array = npt.NDArray[Any]
 Rows = slice | npt.NDArray[np.int64]
+
+# Another one each time: whoever knew it could forge pairs that all fall on one number.
+_ODD = np.uint64(secrets.randbits(64) | 1)
 
 # 146 years: no host was ever up that long, and what is added to a time does not overflow.
 MAX = 2**62
@@ -122,11 +125,10 @@ def texts(comms: Array) -> Array:
     return objects(names)[codes]
 
 
-def mixed(high: npt.NDArray[Any], low: npt.NDArray[Any], seed: int) -> npt.NDArray[np.uint64]:
+def mixed(high: npt.NDArray[Any], low: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """One number for each pair of numbers; equal pairs give equal numbers."""
-    odd = np.uint64((0x9E3779B97F4A7C15 * (2 * seed + 1)) & 0xFFFFFFFFFFFFFFFF)
     with np.errstate(over="ignore"):
-        result = high.astype(np.uint64) * odd
+        result = high.astype(np.uint64) * _ODD
         result ^= result >> np.uint64(32)
         result += low.astype(np.uint64, copy=False)
         result *= np.uint64(0xC2B2AE3D27D4EB4F)
@@ -142,16 +144,30 @@ def factorize_pairs(
     Returns:
         the number of each pair, and the position where each number appears first.
     """
-    for seed in itertools.count():
-        codes, uniques = pd.factorize(mixed(high, low, seed))
-        first = np.zeros(len(uniques), np.int64)
-        # Written backwards, so that the first position is the one that stays.
-        first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
-        at = first[codes]
-        # Two pairs that share a number: one chance in 2**64, or forged. Mix in another way.
-        if bool(np.all(high[at] == high)) and bool(np.all(low[at] == low)):
-            break
-    return codes.astype(np.int64, copy=False), first
+    codes, uniques = pd.factorize(mixed(high, low))
+    first = np.zeros(len(uniques), np.int64)
+    # Written backwards, so that the first position is the one that stays.
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    at = first[codes]
+    if bool(np.all(high[at] == high)) and bool(np.all(low[at] == low)):
+        return codes.astype(np.int64, copy=False), first
+    # Two pairs share a number: one chance in 2**64, or forged (0 and 2**63 do so with any factor).
+    return _factorize_sorted(high, low)
+
+
+def _factorize_sorted(
+    high: npt.NDArray[Any], low: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The same by sorting: slower, but nobody can make it go wrong."""
+    order = np.lexsort((low, high))
+    begins = np.ones(len(order), bool)
+    begins[1:] = (np.diff(high[order]) != 0) | (np.diff(low[order]) != 0)
+    first = order[begins]
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    codes = np.empty(len(order), np.int64)
+    codes[order] = rank[np.cumsum(begins) - 1]
+    return codes, np.sort(first)
 
 
 def put_in_order(rows: Array, *ties: str) -> npt.NDArray[np.int64]:
