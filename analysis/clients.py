@@ -7,10 +7,12 @@ if it was the only one that it can have been.
 from __future__ import annotations
 
 import bisect
-from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
+from analysis.columns import MAX, objects
 from analysis.runs import Container, Run
 from analysis.scene import Scene
 from tracer.runtime_args import Program
@@ -19,6 +21,10 @@ from tracer.runtime_args import Program
 _PREFIX = 3
 _MAKERS = ("run", "create")
 _STARTERS = ("run", "start", "restart", "create", "compose", None)
+_TAKE_PREFIXES = ("docker-client", "podman")
+_LAST = "\U0010ffff"  # behind all that begin with the same word
+_EVER = MAX
+_NONE = np.empty(0, np.int64)
 _NO_IMAGE = ("rootfs", "config")  # options of `ctr run`: what is before the id is no image then
 
 
@@ -36,60 +42,89 @@ def find_clients(scene: Scene, containers: list[Container]) -> None:
         elif _may_start(scene, pos):
             nameless.append(pos)
     for container in containers:
+        starters = [p for p in container.clients if scene.program(p).verb in _STARTERS]
+        works = _Works(scene, starters)
         for run in container.runs:
-            if run.client is None:
-                found = [pos for pos in container.clients if _started(scene, pos, run)]
-                run.client = found[-1] if found else None
-                run.client_sure = bool(found)
+            if run.client is None and starters:
+                there = np.flatnonzero(works.there(run))
+                run.client = starters[int(there[-1])] if len(there) else None
+                run.client_sure = run.client is not None
     _match_nameless(scene, containers, nameless)
     for container in containers:
+        known = set(container.clients)
         for run in container.runs:
             if run.client is not None:
                 run.phases["client_ns"] = scene.exec_ns(run.client)
-                if run.client not in container.clients:
+                if run.client not in known:
+                    known.add(run.client)
                     container.clients.append(run.client)
 
 
 class _Names:
-    """Containers by what a command line may call them."""
+    """Containers by what a command line may call them.
+
+    Hundreds may have one name, or ids that begin alike: numbers of containers are kept in arrays,
+    and no look at one of them is made in Python.
+    """
 
     def __init__(self, containers: list[Container]) -> None:
         self._containers = containers
-        self._by_word: dict[str, list[int]] = {}
-        for number, container in enumerate(containers):
-            for word in {container.name, container.id} - {None}:
-                self._by_word.setdefault(str(word), []).append(number)
-        self._ids = sorted((container.id, number) for number, container in enumerate(containers))
+        self._by_name = _numbers(c.name for c in containers)
+        self._by_id = _numbers(c.id for c in containers)
+        ids = sorted((container.id, number) for number, container in enumerate(containers))
+        self._ids = [id_ for id_, _ in ids]
+        self._numbers = np.array([number for _, number in ids], np.int64)
+        self._namespaces = objects([c.known.namespace or "" for c in containers])
+        self.first = np.array([-1 if c.first_ns is None else c.first_ns for c in containers])
+        self.over = np.array([-1 if c.over_ns is None else c.over_ns for c in containers])
 
-    def candidates(self, program: Program) -> list[Container]:
-        """Those that a command line may name, in order; no other can be."""
-        found: set[int] = set()
-        for word in (program.name,) if program.name is not None else program.targets:
-            found.update(self._by_word.get(word, ()))
-            if len(word) >= _PREFIX:
-                at = bisect.bisect_left(self._ids, (word, -1))
-                while at < len(self._ids) and self._ids[at][0].startswith(word):
-                    found.add(self._ids[at][1])
-                    at += 1
-        return [self._containers[number] for number in sorted(found)]
+    def __getitem__(self, number: int) -> Container:
+        return self._containers[number]
+
+    def named(self, program: Program) -> npt.NDArray[np.int64]:
+        """Numbers of those that a command line names; the same as `names_container` of each."""
+        if program.name is not None:
+            return self._by_name.get(program.name, _NONE)
+        found = []
+        for word in dict.fromkeys(program.targets):
+            found += [self._by_name.get(word, _NONE), self._by_id.get(word, _NONE)]
+            if len(word) >= _PREFIX and program.role in _TAKE_PREFIXES:
+                begin = bisect.bisect_left(self._ids, word)
+                end = bisect.bisect_left(self._ids, word + _LAST)
+                found.append(np.sort(self._numbers[begin:end]))
+        found = [numbers for numbers in found if len(numbers)]
+        numbers = found[0] if len(found) == 1 else np.unique(np.concatenate([_NONE, *found]))
+        if program.role == "ctr" and program.namespace:
+            known = self._namespaces[numbers]
+            numbers = numbers[(known == "") | (known == program.namespace)]
+        return numbers
+
+
+def _numbers(words: Iterable[str | None]) -> dict[str, npt.NDArray[np.int64]]:
+    """Where each word is."""
+    found: dict[str, list[int]] = {}
+    for number, word in enumerate(words):
+        if word is not None:
+            found.setdefault(word, []).append(number)
+    return {word: np.array(numbers, np.int64) for word, numbers in found.items()}
 
 
 def _owner(scene: Scene, pos: int, names: _Names) -> Container | None:
     """The container that a command names. Names are used again: of several the one that had
     begun last when the command ended."""
+    program = scene.program(pos)
+    numbers = names.named(program)
+    if not len(numbers):
+        return None
     begun, ended = scene.exec_ns(pos) or 0, int(scene.exit_ns[pos])
-    found = []
-    for container in names.candidates(scene.program(pos)):
-        if not names_container(scene, pos, container):
-            continue
-        first = container.first_ns
-        over = container.over_ns
-        if scene.program(pos).verb in _MAKERS and over is not None and over < begun:
-            continue  # it made another one, which was not seen
-        if first is not None and 0 <= ended < first and scene.program(pos).verb != "create":
-            continue
-        found.append((first if first is not None else -1, container))
-    return max(found, key=lambda pair: pair[0])[1] if found else None
+    first, over = names.first[numbers], names.over[numbers]
+    fits = np.ones(len(numbers), bool)
+    if program.verb in _MAKERS:
+        fits &= (over < 0) | (over >= begun)  # else it made another one, which was not seen
+    if program.verb != "create" and ended >= 0:
+        fits &= first <= ended
+    numbers, first = numbers[fits], first[fits]
+    return names[int(numbers[np.argmax(first)])] if len(numbers) else None
 
 
 def names_container(scene: Scene, pos: int, container: Container) -> bool:
@@ -127,34 +162,69 @@ def _may_start(scene: Scene, pos: int) -> bool:
     return program.role == "docker-client" and program.verb in _STARTERS and nameless
 
 
-def _started(scene: Scene, pos: int, run: Run) -> bool:
-    """The command was at work when the run began, and is of a kind that starts containers."""
-    anchor = run.anchor_ns
-    begun = scene.exec_ns(pos)
-    if run.before and begun is None:
-        return scene.program(pos).verb in _STARTERS  # both are older than what is kept
-    if anchor is None or begun is None or scene.program(pos).verb not in _STARTERS:
-        return False
-    return begun <= anchor and scene.alive_at(pos, anchor)
+class _Works:
+    """When commands were at work: from the exec to the end."""
+
+    def __init__(self, scene: Scene, people: list[int]) -> None:
+        times = [scene.exec_ns(pos) for pos in people]
+        lives = [scene.life_of(pos) for pos in people]
+        self.known = np.array([time is not None for time in times], bool)
+        # What is older than the recording has no exec in it.
+        begun = np.array([-1 if time is None else time for time in times], np.int64)
+        self.begin = np.maximum(begun, np.array([begin for begin, _ in lives], np.int64))
+        self.end = np.array([_EVER if end < 0 else end for _, end in lives], np.int64)
+
+    def there(self, run: Run) -> npt.NDArray[np.bool_]:
+        """Who was at work when a run began."""
+        older: npt.NDArray[np.bool_] = ~self.known & run.before  # both are older than what is kept
+        anchor = run.anchor_ns
+        if anchor is None:
+            return older
+        return older | (self.known & (self.begin <= anchor) & (self.end >= anchor))
 
 
 def _match_nameless(scene: Scene, containers: list[Container], nameless: list[int]) -> None:
     """Give a nameless command to the only run that began while it was the only such command."""
-    open_runs = [
+    runs = [
         run
         for container in containers
         for run in container.runs
         if container.runtime == "docker" and run.client is None and run.anchor_ns is not None
     ]
-    people = np.array(nameless, np.int64)
-    begun = np.array([scene.exec_ns(pos) or -1 for pos in nameless], np.int64)
-    ended = scene.exit_ns[people]
-    choices = []
-    for run in open_runs:
-        # Those that cannot have been there are not looked at one by one.
-        there = (begun <= (run.anchor_ns or 0)) & ((ended < 0) | (ended >= (run.anchor_ns or 0)))
-        choices.append([pos for pos in people[there].tolist() if _started(scene, pos, run)])
-    chosen = Counter(pos for mine in choices for pos in mine)
-    for run, mine in zip(open_runs, choices, strict=True):
-        if len(mine) == 1 and chosen[mine[0]] == 1:
-            run.client = mine[0]
+    works = _Works(scene, nameless)
+    anchors = np.array([run.anchor_ns for run in runs], np.int64)
+    before = np.array([run.before for run in runs], bool)
+    usable = works.begin <= works.end  # as of all but forged ones
+    choices = np.zeros(len(nameless), np.int64)
+    only = np.full(len(runs), -1)
+    # Only for runs that are older than what is kept a command may be it that is, too.
+    for at, people in (
+        (np.flatnonzero(~before), np.flatnonzero(works.known & usable)),
+        (np.flatnonzero(before), np.flatnonzero(usable)),
+    ):
+        begin, end = works.begin[people], works.end[people]
+        only[at] = _only_ones(begin, end, people, anchors[at])
+        marks = np.sort(anchors[at])
+        choices[people] += np.searchsorted(marks, end, "right")
+        choices[people] -= np.searchsorted(marks, begin, "left")
+    for run, one in zip(runs, only.tolist(), strict=True):
+        if one >= 0 and choices[one] == 1:
+            run.client = nameless[one]
+
+
+def _only_ones(
+    begin: npt.NDArray[np.int64],
+    end: npt.NDArray[np.int64],
+    names: npt.NDArray[np.int64],
+    times: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """The name of the only interval that each time is in; -1 if it is in none or in several.
+
+    Those that have begun less those that are over: their number, and the sum of their names.
+    """
+    by_begin, by_end = np.argsort(begin), np.argsort(end)
+    begun = np.searchsorted(begin[by_begin], times, "right")
+    over = np.searchsorted(end[by_end], times, "left")
+    sum_begun = np.append(0, np.cumsum(names[by_begin]))[begun]
+    sum_over = np.append(0, np.cumsum(names[by_end]))[over]
+    return np.where(begun - over == 1, sum_begun - sum_over, -1)

@@ -245,10 +245,15 @@ class Scene:
 
     def alive_at(self, pos: int, ts_ns: int) -> bool:
         """Alive as far as is known: nothing says that it was not yet born or had ended."""
+        begin, end = self.life_of(pos)
+        return begin <= ts_ns and (end < 0 or end >= ts_ns)
+
+    def life_of(self, pos: int) -> tuple[int, int]:
+        """From when, and until when; -1 each where not known."""
         begin, end = int(self.fork_ns[pos]), int(self.exit_ns[pos])
         begin = int(self.start_ns[pos]) if begin < 0 and self._lost_birth[pos] else begin
         end = int(self.gone_ns[pos]) if end < 0 else end
-        return begin <= ts_ns and (end < 0 or end >= ts_ns)
+        return begin, end
 
     def positions(self, *roles: str) -> list[int]:
         """Processes with one of these roles by birth, those older than the recording first."""
