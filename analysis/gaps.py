@@ -29,6 +29,7 @@ from analysis.hops import (
     Groups,
     Hops,
 )
+from analysis.identity import UNKNOWN as UNKNOWN_PROCESS
 from analysis.identity import Codes
 from analysis.lives import Lives
 from analysis.observations import REAP_LATE_NS, SKEW_NS, Observations, Times
@@ -212,6 +213,7 @@ def close(
             break
         old, gone = parent[at], gone[at]
         new = lives.heir_of(old)
+        new = np.where(new == at, UNKNOWN_PROCESS, new)  # forged: it cannot have adopted itself
         alive = lives.is_alive(at, gone)
         time = np.maximum(np.where(lives.more[old], lives.began[old], gone), since[at])
         row = last[at]

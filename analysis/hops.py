@@ -350,3 +350,8 @@ def _settle(
     # The rule was right, so nobody came in between: moved as soon as exit_notify() was over.
     right = (hops.to == hops.predicted) & (hops.until >= 0) & (groups.moved[at] >= 0)
     hops.until[right] = np.minimum(hops.until, groups.moved[at])[right]
+    # The one that all children of a group were given to is one of them: forged.
+    own = hops.to == hops.child
+    hops.to[own], hops.until[own] = -1, -1
+    hops.to_tid[own], hops.reason[own] = 0, Reason.UNKNOWN
+    hops.certainty[own], hops.evidence[own] = UNKNOWN, BY_PREDICTION

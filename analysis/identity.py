@@ -139,6 +139,10 @@ def _columns(table: Table) -> dict[tuple[Type | str, str], tuple[Array, Array]]:
 
 def _identify(table: Table) -> Identities:
     tgid, start_ns, codes, born = _number(_columns(table))
+    for (source, role), code in codes.items():
+        # Nobody is its own parent, or made itself: whoever follows parents would not come back.
+        if role in ("parent", "forker") or (source, role) == (Type.REPARENT, "reaper"):
+            code[code == codes[source, "subject"]] = UNKNOWN
     idle = UNKNOWN
     roots = np.flatnonzero((tgid == 1) | (tgid == 2))
     if len(roots):

@@ -166,6 +166,8 @@ def find_parents(
     for start in range(0, len(final), BLOCK):
         at = final[start : start + BLOCK]
         end[at] = _ends(child[at], parent[at], begin[at], lives)
+    # Only forged times run backwards: such an interval is empty.
+    end = np.where(end >= 0, np.maximum(end, begin), end)
     certainty[parent < 0] = UNKNOWN
     # A move that no exit tells of: of threads without children there are no events, and one of
     # them may have left before the process did.

@@ -52,9 +52,12 @@ class _Markdown:
         self.report = report
         self.boot_ns: int = report["capture"]["started"]["boot_ns"]
         self.args = {p["id"]: p["args"] for p in report["processes"]}
+        self.steps: dict[str | None, list[Json]] = {}
+        for step in report["timeline"]:
+            self.steps.setdefault(step["container"], []).append(step)
 
     def parts(self) -> list[Part]:
-        told = {step["container"] for step in self.report["timeline"]}
+        told = self.steps.keys()
         busy = [c for c in self.report["containers"] if c["id"] in told]
         idle = [c for c in self.report["containers"] if c["id"] not in told]
         return [
@@ -127,7 +130,8 @@ class _Markdown:
     def _container(self, container: Json) -> Part:
         lines = [f"## {plain(_name(container))}", ""]
         about = [container["runtime"], code(container["id"][:12])]
-        about += [f"image {code(container['image'][:_ROOM])}"] * bool(container["image"])
+        if container["image"]:
+            about.append(f"image {code(container['image'][:_ROOM])}")
         lines += [", ".join(about), ""]
         runs = container["runs"]
         for run in runs[-3:]:
@@ -154,9 +158,8 @@ class _Markdown:
     def _steps(self, container: str | None, head: list[str]) -> Part:
         """A timeline; what comes again and again as the fold that sums it up."""
         rows = []
-        for step in self.report["timeline"]:
-            folded = step["fold"] is not None and step["kind"] != "fold"
-            if step["container"] != container or folded:
+        for step in self.steps.get(container, ()):
+            if step["fold"] is not None and step["kind"] != "fold":
                 continue
             sure = step["certainty"] in (None, "confirmed")
             doubt = "" if sure else f" *{step['certainty']}*"
