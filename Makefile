@@ -16,6 +16,7 @@ COMPLETIONS := bash-completion/completions/rtrace zsh/site-functions/_rtrace \
 PYTHON := /usr/bin/python3
 VENV := .venv/bin
 STAMP := .venv/.made
+FUZZ_STAMP := .venv/.fuzz
 OBJECT := tracer/_bpf/rtrace.bpf.o
 
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -42,7 +43,7 @@ demo: $(STAMP) $(OBJECT) | packages ## record the life of a real container, and 
 
 # Lint first, then the tests, whose closing line is the last.
 .PHONY: test
-test: lint $(STAMP) $(OBJECT) | packages-test ## lint, and every test (as root: they load BPF programs)
+test: lint $(STAMP) $(FUZZ_STAMP) $(OBJECT) | packages-test ## lint, and every test (as root: they load BPF programs)
 	@$(AS_ROOT) $(VENV)/python -m pytest; status=$$?; \
 	for made in .pytest_cache .hypothesis; do \
 		[ ! -e $$made ] || $(SUDO) chown -R --reference=Makefile $$made; \
@@ -83,6 +84,10 @@ test-kernels: $(STAMP) $(OBJECT) | packages-kernels ## boot other kernels and ru
 .PHONY: lab
 lab: $(STAMP) $(OBJECT) | packages-test ## every scenario on every docker engine of the lab (docs/lab.md)
 	@$(AS_ROOT) $(VENV)/python -m pytest tests/lab --whole-lab $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(STAMP) $(FUZZ_STAMP) ## open what strangers send, ever other files (ARGS=... for tests.fuzz)
+	@$(AS_OWNER) $(VENV)/python -m tests.fuzz $(ARGS)
 
 # A venv of its own with the wheel in it: the checkout may go. Debian's sudo looks in /usr/local/bin.
 .PHONY: install
@@ -138,6 +143,10 @@ $(STAMP): pyproject.toml hatch_build.py | packages-build
 	@$(AS_OWNER) $(PYTHON) -m venv .venv
 	@$(AS_OWNER) $(VENV)/python -m pip install -q -e '.[dev]'
 	@$(AS_OWNER) $(PYTHON) -m venv --system-site-packages --without-pip .venv
+	@$(AS_OWNER) touch $@
+
+$(FUZZ_STAMP): $(STAMP)
+	@$(AS_OWNER) $(VENV)/python -m pip install -q -e '.[fuzz]'
 	@$(AS_OWNER) touch $@
 
 $(OBJECT): hatch_build.py $(wildcard bpf/*.c bpf/*.h) | $(STAMP)
