@@ -121,7 +121,6 @@ class LiveScreen(App[None]):
     #events-head { height: 1; text-style: bold; }
     #events { height: 1fr; min-height: 2; }
     #filter { display: none; height: 1; border: none; padding: 0; }
-    #filter.asked { display: block; }
     #pane { height: 1fr; padding: 0 1; }
     """
     TITLE = "rtrace record --live"
@@ -129,7 +128,8 @@ class LiveScreen(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "end", "end recording"),
         Binding("ctrl+c,ctrl+q", "end", "end recording", show=False, priority=True),
-        Binding("slash", "filter", "filter"),
+        # First of all, so that the next key is for the field already, however fast it comes.
+        Binding("slash", "filter", "filter", priority=True),
         Binding("f", "findings", "findings"),
         Binding("s", "save", "save"),
         Binding("p", "pause", "pause"),
@@ -284,17 +284,24 @@ class LiveScreen(App[None]):
 
     def action_findings(self) -> None:
         self.screen.toggle_class("alone")
-        self._table("findings" if self.screen.has_class("alone") else "containers").focus()
+        alone = self.screen.has_class("alone")
+        self.screen.set_focus(self._table("findings" if alone else "containers"))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """In the field, and in a pane, / is a letter."""
+        if action != "filter":
+            return True
+        return len(self.screen_stack) == 1 and not self.query_one("#filter", Input).display
 
     def action_filter(self) -> None:
         field = self.query_one("#filter", Input)
-        field.add_class("asked")
+        field.display = True
         field.value = self._wanted
-        field.focus()
+        self.screen.set_focus(field)
 
     async def action_back(self) -> None:
         field = self.query_one("#filter", Input)
-        if field.has_class("asked") or self._wanted:
+        if field.display or self._wanted:
             self._set_filter("")
             self._leave_filter(field)
         elif self.screen.has_class("alone"):
@@ -310,8 +317,9 @@ class LiveScreen(App[None]):
         self._leave_filter(event.input)
 
     def _leave_filter(self, field: Input) -> None:
-        field.remove_class("asked")
-        self._table("findings" if self.screen.has_class("alone") else "containers").focus()
+        field.display = False
+        alone = self.screen.has_class("alone")
+        self.screen.set_focus(self._table("findings" if alone else "containers"))
 
     def _set_filter(self, wanted: str) -> None:
         self._wanted = wanted.strip()

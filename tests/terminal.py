@@ -9,10 +9,12 @@ import pty
 import struct
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyte
+
+from tests.kernel.recording import wait_for
 
 
 class Terminal:
@@ -55,6 +57,13 @@ class Terminal:
         """Whether the screen shows all of these, each in a line."""
         lines = self.lines()
         return all(any(text in line for line in lines) for text in texts)
+
+    def wait_for(self, shown: Callable[[], object], what: str) -> None:
+        """As the one of recordings; where it fails, the screen is told."""
+        try:
+            wait_for(shown, what)
+        except AssertionError as error:
+            raise AssertionError("\n".join([str(error), *self.lines()])) from None
 
     def press(self, keys: str) -> None:
         """Types."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import signal
 import subprocess
-import termios
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.kernel.recording import DEADLINE_S, Recorder, run_rtrace, wait_for
+from tests.kernel.live import Live, children
+from tests.kernel.recording import DEADLINE_S, run_rtrace, wait_for
 from tests.terminal import Terminal, terminal
 
 pytestmark = pytest.mark.kernel
@@ -23,44 +21,11 @@ pytestmark = pytest.mark.kernel
 ALTERNATE, NORMAL = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
-class Live(Recorder):
-    """`rtrace record --live` with a terminal of its own, which it controls."""
-
-    def __init__(
-        self,
-        folder: Path,
-        on: Terminal,
-        *options: str,
-        term: str = "xterm-256color",
-        **keywords: Any,
-    ) -> None:
-        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
-        streams = {"stdin": on.slave, "stdout": on.slave, "stderr": on.slave}
-        super().__init__(
-            folder,
-            "--live",
-            *options,
-            env=environment | {"TERM": term},
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-            **(streams | keywords),
-        )
-
-    def screen_pid(self) -> int:
-        """The process of the screen."""
-        (found,) = children(self.pid)
-        return found
-
-
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 @contextlib.contextmanager
 def live(folder: Path, *options: str) -> Iterator[tuple[Terminal, Live]]:
     """A screen that shows its first picture."""
     with terminal(100, 30) as on, Live(folder, on, *options) as recording:
-        wait_for(lambda: on.shows("as of ", "CONTAINERS"), "the first picture")
+        on.wait_for(lambda: on.shows("as of ", "CONTAINERS"), "the first picture")
         yield on, recording
 
 
@@ -70,15 +35,15 @@ def test_from_the_first_picture_to_the_end(tmp_path: Path) -> None:
     with terminal(100, 30) as on:
         before = on.settings()
         with Live(tmp_path, on) as recording:
-            wait_for(lambda: on.shows("as of ", "LAST EVENTS", "nothing lost"), "a picture")
+            on.wait_for(lambda: on.shows("as of ", "LAST EVENTS", "nothing lost"), "a picture")
             assert on.settings() != before
             on.press("s")
             saved = wait_for(lambda: list(tmp_path.glob("*-saved.rtrace")), "the save")
-            wait_for(lambda: on.shows("saved"), "the message")
+            on.wait_for(lambda: on.shows("saved"), "the message")
             on.resize(80, 24)
             recording.process.send_signal(signal.SIGWINCH)  # as the kernel, but to all
             os.kill(recording.screen_pid(), signal.SIGWINCH)
-            wait_for(lambda: on.lines()[-1].lstrip().startswith("q "), "the footer's new place")
+            on.wait_for(lambda: on.lines()[-1].lstrip().startswith("q "), "the footer's new place")
             on.press("q")
             assert recording.process.wait(DEADLINE_S) == 0
         wait_for(lambda: b"next: rtrace report" in on.text, "the last words")
@@ -105,7 +70,7 @@ def test_a_screen_that_is_killed(tmp_path: Path) -> None:
     with terminal(100, 30) as on:
         before = on.settings()
         with Live(tmp_path, on) as recording:
-            wait_for(lambda: on.shows("as of "), "the first picture")
+            on.wait_for(lambda: on.shows("as of "), "the first picture")
             os.kill(recording.screen_pid(), signal.SIGKILL)
             wait_for(lambda: b"the recording goes on until Ctrl-C" in on.text, "the line")
             assert on.settings() == before
@@ -128,7 +93,7 @@ def test_a_recorder_that_is_killed(tmp_path: Path) -> None:
         before = on.settings()
         # With a shell that stays: when a terminal's session leader ends, all get SIGHUP.
         with Live(tmp_path, on, wrapper=("sh", "-c", '"$@"; read -r _', "sh")) as recording:
-            wait_for(lambda: on.shows("as of "), "the first picture")
+            on.wait_for(lambda: on.shows("as of "), "the first picture")
             (recorder,) = children(recording.pid)
             os.kill(recorder, signal.SIGKILL)
             wait_for(lambda: on.settings() == before, "the terminal as it was")
@@ -137,7 +102,7 @@ def test_a_recorder_that_is_killed(tmp_path: Path) -> None:
 
 def test_a_terminal_that_is_gone(tmp_path: Path) -> None:
     with terminal(100, 30) as on, Live(tmp_path, on) as recording:
-        wait_for(lambda: on.shows("as of "), "the first picture")
+        on.wait_for(lambda: on.shows("as of "), "the first picture")
         screen = recording.screen_pid()
         on.hang_up()
         status = recording.process.wait(DEADLINE_S)  # by SIGHUP, as without a screen

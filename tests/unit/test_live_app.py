@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Static
 
@@ -112,7 +113,7 @@ def test_filter_and_back(picture: Picture) -> None:
         assert [row[0] for row in rows(app, "containers")] == ["web"]
         assert rows(app, "daemons") == []
         await pilot.press("enter")
-        assert not app.query_one("#filter", Input).has_class("asked")
+        assert not app.query_one("#filter", Input).display
         assert [row[0] for row in rows(app, "containers")] == ["web"]
         assert "'web'" in text_of(app, "age")
         await pilot.press("s")  # a key again, no text
@@ -120,6 +121,19 @@ def test_filter_and_back(picture: Picture) -> None:
         assert len(rows(app, "containers")) == 2
 
     assert drive(picture, steps).asked == ["begin", "save"]
+
+
+def test_keys_that_come_at_once(picture: Picture) -> None:
+    """GIVEN / and a text, typed faster than a slow machine draws THEN none of it is a command."""
+
+    async def steps(app: LiveScreen, pilot: Pilot[None]) -> None:
+        assert app._driver is not None
+        for key, letter in [("slash", "/"), *zip("spq", "spq", strict=True), ("enter", None)]:
+            app._driver.process_message(events.Key(key, letter))
+        await until(pilot, lambda: "'spq'" in text_of(app, "age"))
+        await until(pilot, lambda: not app.query_one("#filter", Input).display)
+
+    assert drive(picture, steps).asked == ["begin"]
 
 
 def test_findings_alone(picture: Picture) -> None:
@@ -204,13 +218,13 @@ def test_help_and_what_the_recorder_says(picture: Picture) -> None:
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 60), (30, 8)])
 def test_sizes(picture: Picture, size: tuple[int, int]) -> None:
-    events = LastEvents()
+    last = LastEvents()
     h = host()
     begin(h)
-    events.add(h.stream.chunks())
+    last.add(h.stream.chunks())
 
     async def steps(app: LiveScreen, pilot: Pilot[None]) -> None:
-        app.show_events(list(events.lines))
+        app.show_events(list(last.lines))
         await pilot.resize_terminal(size[0] + 7, size[1] + 3)
         assert rows(app, "containers")
         if size[1] >= 24:
