@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol
 
 from rich.text import Text
+from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Static
 
+from analysis.text_safety import width as columns_of
 from screen.last_events import Line
 from screen.link import Status
 from screen.picture import Picture
@@ -39,7 +41,8 @@ from screen.view import (
 from tracer.clock import boot_ns
 
 _STYLES = {GOOD: "green", BAD: "bold red", WARN: "yellow", DIM: "dim", PLAIN: ""}
-_TABLES = ("daemons", "containers", "findings")
+_HEADS = {"daemons": DAEMON_HEADS, "containers": CONTAINER_HEADS, "findings": FINDING_HEADS}
+_TABLES = tuple(_HEADS)
 _LINES_SHOWN = 100
 
 _HELP = """\
@@ -149,6 +152,7 @@ class LiveScreen(App[None]):
         self._paused = self._ending = False
         self._trouble = ""
         self._waiting: Picture | None = None
+        self._anew, self._mounted_all = True, False
         self._shown: dict[str, tuple[Row, ...]] = {}
 
     _picture: Picture | None
@@ -157,7 +161,7 @@ class LiveScreen(App[None]):
         yield Static(id="head")
         yield Static(id="age")
         for name in _TABLES:
-            table: DataTable[Text] = DataTable(id=name, cursor_type="row", zebra_stripes=False)
+            table: DataTable[Text] = DataTable(id=name, cursor_type="row", show_cursor=False)
             yield table
         yield Static(Text("LAST EVENTS"), id="events-head")
         yield Static(id="events")
@@ -165,10 +169,8 @@ class LiveScreen(App[None]):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        for name, heads in zip(
-            _TABLES, (DAEMON_HEADS, CONTAINER_HEADS, FINDING_HEADS), strict=True
-        ):
-            self._table(name).add_columns(*(Text(head) for head in heads))
+        self._mounted_all = True
+        self._draw_anew()
         self._table("containers").focus()
         self.set_interval(0.5, self._tick)
         self._tick()
@@ -229,26 +231,53 @@ class LiveScreen(App[None]):
         text = "; ".join(note for note in notes if note)
         self.query_one("#age", Static).update(Text(text))
 
+    def on_resize(self) -> None:
+        """Columns have other widths."""
+        if self._mounted_all:
+            self._draw_anew()
+
+    def _draw_anew(self) -> None:
+        self._anew = True
+        self._show_rows()
+        self._show_events()
+
     def _show_rows(self) -> None:
         shown = self._rows.filtered(self._wanted)
         for name, rows in zip(
             _TABLES, (shown.daemons, shown.containers, shown.findings), strict=True
         ):
             before = self._shown.get(name, ())
-            if before != rows:
+            if before != rows or self._anew:
                 table = self._table(name)
                 chosen = before[table.cursor_row] if table.cursor_row < len(before) else None
                 self._shown[name] = rows
                 self._fill(table, rows, chosen)
+        self._anew = False
 
     def _fill(self, table: DataTable[Text], rows: Sequence[Row], chosen: Row | None) -> None:
         """The same row stays chosen, wherever it is now."""
+        heads = _HEADS[str(table.id)]
+        whole = table.id == "findings" and self.screen.has_class("alone")
         with self.batch_update():
-            table.clear()
+            table.clear(columns=True)
+            for head, width in zip(heads, self._widths(heads, rows), strict=True):
+                table.add_column(Text(head), width=width)
             for row in rows:
-                table.add_row(*(Text(cell, style=_STYLES[row.tone]) for cell in row.cells))
+                cells = [
+                    Text(cell, style=_STYLES[row.tone], no_wrap=not whole, overflow="ellipsis")
+                    for cell in row.cells
+                ]
+                table.add_row(*cells, height=None if whole else 1)
             same = [n for n, row in enumerate(rows) if chosen and row.key == chosen.key]
             table.move_cursor(row=same[0] if same else 0)
+
+    def _widths(self, heads: Sequence[str], rows: Sequence[Row]) -> list[int]:
+        """Of the columns: what is in them; the last one has what is left of the screen."""
+        lines = [heads, *(row.cells for row in rows)]
+        widths = [max(columns_of(line[n]) for line in lines) for n in range(len(heads) - 1)]
+        scrollbar, padding = 1, 2 * len(heads)
+        left = self.size.width - sum(widths) - padding - scrollbar
+        return [*widths, max(left, columns_of(heads[-1]))]
 
     def _show_events(self) -> None:
         tgids: set[int] = set()
@@ -263,6 +292,12 @@ class LiveScreen(App[None]):
 
     def _table(self, name: str) -> DataTable[Text]:
         return self.query_one(f"#{name}", DataTable)
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Of the chosen rows only that of the table that takes keys is marked."""
+        if isinstance(event.widget, DataTable):
+            for name in _TABLES:
+                self._table(name).show_cursor = event.widget.id == name
 
     # --- keys ----------------------------------------------------------------------------------
 
@@ -284,6 +319,7 @@ class LiveScreen(App[None]):
 
     def action_findings(self) -> None:
         self.screen.toggle_class("alone")
+        self._draw_anew()  # alone they have room for whole sentences
         alone = self.screen.has_class("alone")
         self.screen.set_focus(self._table("findings" if alone else "containers"))
 

@@ -32,7 +32,7 @@ CONTAINER_HEADS = (
     "shim",
     "since",
     "runs",
-    "ended by",
+    "how it ended",
 )
 FINDING_HEADS = ("FINDINGS", "new", "at", "what")
 
