@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from demo.privatedocker import PrivateDocker
-from tests.docker.reported import Reported
 from tests.kernel.live import Live
 from tests.kernel.recording import DEADLINE_S, run_rtrace, wait_for
 from tests.terminal import terminal
@@ -21,7 +21,7 @@ def test_an_incident_on_the_second_screen(private_docker: PrivateDocker, tmp_pat
     """GIVEN a screen WHEN a container is started and its shim is killed THEN the container is
     there and runs, a finding arises, s saves a capture that tells the same, and q ends it."""
     docker = private_docker
-    with terminal(110, 40) as on, Live(tmp_path, on, "--pidns", str(os.getpid())) as recording:
+    with terminal(110, 40) as on, Live(tmp_path, on) as recording:
         on.wait_for(lambda: on.shows("as of ", "dockerd"), "the first picture")
         run = ("run", "-d", "--network", "none", "--name", "on-screen", docker.image)
         docker.docker(*run, "sleep", "600")
@@ -45,9 +45,11 @@ def test_an_incident_on_the_second_screen(private_docker: PrivateDocker, tmp_pat
         assert recording.process.wait(DEADLINE_S) == 0
     docker.docker("rm", "-f", "on-screen", check=False)
 
-    reported = Reported(saved)
-    assert reported.container("on-screen")["end"]["signal_name"] == "SIGKILL"
-    assert "runtime-killed" in reported.kinds("on-screen")
+    told = run_rtrace("report", saved, "--container", "on-screen", "--format", "json")
+    report = json.loads(told.stdout)
+    assert report["containers"][0]["end"]["signal_name"] == "SIGKILL"
+    assert "runtime-killed" in {finding["kind"] for finding in report["findings"]}
+    assert report["capture"]["complete"]
     assert run_rtrace("why", recording.path, "on-screen").status == 0
 
 
