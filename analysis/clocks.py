@@ -10,10 +10,12 @@ from __future__ import annotations
 import bisect
 import datetime
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from analysis.columns import as_int
-from analysis.table import Table
+import numpy as np
+import numpy.typing as npt
+
+from analysis.columns import MAX, as_int
 
 # The recorder writes a reading when something moved by more than this (docs/capture-format.md).
 CHANGE_NS = 10_000_000
@@ -37,6 +39,16 @@ class Reading:
     since_ns: int
 
 
+class Recorded(Protocol):
+    """Of a capture its HEAD and its FACTs, at least those of kind "clock"."""
+
+    @property
+    def header(self) -> dict[str, Any]: ...
+
+    @property
+    def facts(self) -> list[dict[str, Any]]: ...
+
+
 class Clocks:
     """What the wall clock showed when.
 
@@ -44,7 +56,7 @@ class Clocks:
         readings: by boot_ns; the first one is that of HEAD.
     """
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Recorded) -> None:
         head = table.header.get("clock")
         head = head if isinstance(head, dict) else {}
         facts = [fact for fact in table.facts if fact.get("kind") == "clock"]
@@ -73,6 +85,20 @@ class Clocks:
         """Wall time of a boot time, ns since 1970; None if the capture does not tell."""
         reading = self.readings[max(bisect.bisect_right(self._boots, ts_ns) - 1, 0)]
         return reading.wall_ns + ts_ns - reading.boot_ns if reading.wall_ns else None
+
+    def wall_times(
+        self, ts_ns: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Wall times of many boot times, and of which of them it is known."""
+        at = np.searchsorted(np.array(self._boots, np.int64), ts_ns, side="right") - 1
+        boots, walls = (
+            np.array(values, np.int64)[np.maximum(at, 0)]
+            for values in (self._boots, [reading.wall_ns for reading in self.readings])
+        )
+        # Both are in 0 .. 2**62: neither difference nor sum is beyond 64 bits.
+        found = np.clip(ts_ns, 0, MAX) - boots
+        known = (walls > 0) & (found <= np.iinfo(np.int64).max - walls) & (found >= -walls)
+        return np.where(known, walls + np.where(known, found, 0), 0), known
 
     def utc(self, ts_ns: int) -> str | None:
         """Same, as text to the microsecond: "2023-11-14T22:13:20.000000Z"."""

@@ -116,13 +116,18 @@ def text(raw: bytes) -> str:
 
 def texts(comms: Array) -> Array:
     """comm fields (S16) as objects of str, each distinct one decoded once."""
+    codes, names = distinct_texts(comms)
+    return objects(names)[codes] if names else np.empty(0, object)
+
+
+def distinct_texts(comms: Array) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """comm fields (S16) as numbers of distinct texts, and those."""
     if not len(comms):
-        return np.empty(0, object)
+        return np.empty(0, np.int64), []
     halves = np.ascontiguousarray(comms).view(np.uint64).reshape(-1, 2)
     codes, first = factorize_pairs(halves[:, 0], halves[:, 1])
     # Behind the first NUL there may be rests of an older name.
-    names = [text(comms[i].split(b"\0", 1)[0]) for i in first.tolist()]
-    return objects(names)[codes]
+    return codes, [text(comms[i].split(b"\0", 1)[0]) for i in first.tolist()]
 
 
 def mixed(high: npt.NDArray[Any], low: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:

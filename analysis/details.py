@@ -88,6 +88,11 @@ class Details:
         return frame({n: data[n] if n in data else self[n] for n in DETAIL_COLUMNS})
 
 
+def headers_in(content: bytes) -> Array:
+    """Headers of the records of a DETL chunk: the fields of ``abi.DetailHeader``."""
+    return _headers_at(content, _find_records(content))
+
+
 class Collector:
     """Takes DETL chunks in any order."""
 
@@ -102,9 +107,7 @@ class Collector:
     def add(self, content: bytes) -> None:
         """Same walk as ``abi.decode_details``, which makes an object of every record."""
         begins = _find_records(content)
-        words = np.frombuffer(content, np.uint64, len(content) // 8)
-        at = begins[:, None] // 8 + np.arange(_DTYPE.itemsize // 8)
-        rows = words[at].view(_DTYPE)[:, 0]
+        rows = _headers_at(content, begins)
         texts = begins + _DTYPE.itemsize
         middle = texts + rows["filename_len"] + rows["args_len"]
         ends = middle + rows["cgroup_len"] + rows["cgroup_v1_len"]
@@ -153,6 +156,13 @@ def _find_records(content: bytes) -> npt.NDArray[np.int64]:
         texts = view[at] + view[at + 1] + view[at + 2] + view[at + 3]
         offset = (offset + size + texts + 7) & -8
     return np.array(begins, np.int64)
+
+
+def _headers_at(content: bytes, begins: npt.NDArray[np.int64]) -> Array:
+    words = np.frombuffer(content, np.uint64, len(content) // 8)
+    at = begins[:, None] // 8 + np.arange(_DTYPE.itemsize // 8)
+    rows: Array = words[at].view(_DTYPE)[:, 0]
+    return rows
 
 
 def _decoded(

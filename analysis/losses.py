@@ -7,14 +7,13 @@ CPU puts the loss between their times. LOSS chunks bound what no later event tel
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from analysis.columns import MAX, as_int, int64
-from analysis.details import Details
 
 Array = npt.NDArray[Any]
 
@@ -25,9 +24,15 @@ SLACK_NS = 1_000_000
 COLUMNS = ("from_ns", "to_ns", "cpu", "events", "details")
 
 
+class Counted(Protocol):
+    """Records by field: ts_ns, cpu, cpu_lost."""
+
+    def __getitem__(self, name: str, /) -> Array: ...
+
+
 def windows(
     arrays: Iterable[Array],
-    details: Details,
+    details: Counted,
     totals: list[tuple[int, list[Any]]],
     baseline: list[Any],
 ) -> pd.DataFrame:
@@ -50,7 +55,7 @@ def windows(
             if any(map(_lossy, known)) or any(_counts(cpus, 0) for _, cpus in totals):
                 marks = [(int64(a["ts_ns"]), a["cpu"], a["cpu_lost"]) for a in known]
         else:
-            marks = [(details["ts_ns"], details["cpu"], details["cpu_lost"])]
+            marks = [(int64(details["ts_ns"]), details["cpu"], details["cpu_lost"])]
         for begin, end, cpu, count in _windows(marks, totals, position, before):
             lost = (count, 0) if position == 0 else (0, count)
             rows.append((begin, min(end, MAX), cpu, *lost))

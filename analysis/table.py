@@ -172,11 +172,11 @@ def from_chunks(
             elif kind == b"FACT":
                 facts.append(found)
             else:
-                totals.append(_totals(found, "cpus"))
+                totals.append(totals_of(found, "cpus"))
     trailer = reader.trailer
     if trailer is not None:
-        totals.append(_totals(trailer, "losses"))
-    damage = _damage(reader, events.count)
+        totals.append(totals_of(trailer, "losses"))
+    damage = damage_of(reader, events.count)
     arrays = events.arrays()
     found_details = details.collect()
     return Table(
@@ -190,7 +190,7 @@ def from_chunks(
         snapshots=snapshots.list(),
         facts=facts,
         losses=losses.windows(
-            arrays.values(), found_details, totals, _totals(reader.header, "losses")[1]
+            arrays.values(), found_details, totals, totals_of(reader.header, "losses")[1]
         ),
         arrays=arrays,
         sockets=sockets,
@@ -258,7 +258,7 @@ class _Growing:
         return self._rows
 
 
-def _damage(reader: Any, events: int) -> str | None:
+def damage_of(reader: Any, events: int) -> str | None:
     """What is wrong with the capture: as the reader says, or events that are missing in it."""
     if reader.damage is not None or reader.trailer is None:
         damage: str | None = reader.damage
@@ -269,6 +269,6 @@ def _damage(reader: Any, events: int) -> str | None:
     return f"its trailer counts {counted:,} events, and there are {events:,}"
 
 
-def _totals(found: dict[str, Any], key: str) -> tuple[int, list[Any]]:
+def totals_of(found: dict[str, Any], key: str) -> tuple[int, list[Any]]:
     cpus = found.get(key)
     return as_int(found.get("ts_ns")), cpus if isinstance(cpus, list) else []

@@ -18,7 +18,7 @@ from tracer.signal_kind import signal_kind
 Ints = npt.NDArray[np.int64]
 
 # enum in include/trace/events/signal.h.
-_RESULTS = ("delivered", "ignored", "already-pending", "queue-full", "info-lost")
+RESULTS = ("delivered", "ignored", "already-pending", "queue-full", "info-lost")
 
 
 def df_execs(scene: Scene) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def df_signals(scene: Scene) -> pd.DataFrame:
     target = who.of(Type.SIGNAL).astype(np.int64)
     sender = who.of(Type.SIGNAL, "sender").astype(np.int64)
     ids = objects([*scene.ids.tolist(), None])
-    kind = _kinds(rows)
+    kind = kinds_of(rows)
     by_process = kind == "process"
     number = int64(rows["signal"])
     codes, uniques = pd.factorize(number)
@@ -75,7 +75,7 @@ def df_signals(scene: Scene) -> pd.DataFrame:
             "signal": number,
             "name": names[codes] if len(codes) else np.empty(0, object),
             "kind": kind,
-            "result": objects([*_RESULTS, "unknown"])[np.minimum(result, len(_RESULTS))],
+            "result": objects([*RESULTS, "unknown"])[np.minimum(result, len(RESULTS))],
             "to_process": rows["group"] != 0,
             "target_tid": int64(rows["tid"]),
             "sender_tid": nullable(int64(rows["sender_tid"]), rows["sender_tid"] > 0),
@@ -84,7 +84,7 @@ def df_signals(scene: Scene) -> pd.DataFrame:
     )
 
 
-def _kinds(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def kinds_of(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """`signal_kind` of each, found once for each combination of what it looks at."""
     keys = (int64(rows["origin"]) << 48) | (int64(rows["context"]) << 40)
     keys |= int64(rows["si_code"]) & 0xFFFFFFFF

@@ -18,7 +18,7 @@ from analysis.scene import Ids
 from analysis.selection import Window
 from analysis.steps import Evidence
 
-_LATEST, _NOT_A_TIME = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+_NOT_A_TIME = np.iinfo(np.int64).min
 
 
 def df_timeline(capture: Capture) -> pd.DataFrame:
@@ -73,6 +73,6 @@ def _cited(ids: Ids, evidence: Iterable[Evidence]) -> tuple[Any, ...]:
 
 def _wall(clocks: Clocks, ts_ns: Iterable[int]) -> pd.DatetimeIndex:
     """Wall clock of boot times; NaT where the capture does not tell."""
-    walls = [clocks.wall_ns(ts) for ts in ts_ns]
-    known = [_NOT_A_TIME if w is None or not 0 <= w < _LATEST else w for w in walls]
-    return pd.DatetimeIndex(np.array(known, np.int64).view("datetime64[ns]"), tz="UTC")
+    walls, known = clocks.wall_times(np.array(list(ts_ns), np.int64))
+    times = np.where(known, walls, _NOT_A_TIME)
+    return pd.DatetimeIndex(times.view("datetime64[ns]"), tz="UTC")

@@ -14,6 +14,7 @@ from tracer.cli.completion import completion
 from tracer.cli.doctor import doctor
 from tracer.cli.documented import Group
 from tracer.cli.dump import dump
+from tracer.cli.export import export
 from tracer.cli.install_service import install_service
 from tracer.cli.record import record
 from tracer.cli.report import report
@@ -34,6 +35,7 @@ from tracer.text import printable
         ("rtrace why x.rtrace web", "why a container or a process ended"),
         ("rtrace compare old/ new/", "what differs between engines"),
         ("rtrace ticket x.rtrace", "small and redacted, to attach to a ticket"),
+        ("rtrace export x.rtrace --to parquet -o x", "for DuckDB, pandas; Perfetto, jq"),
     ],
 )
 @click.version_option(__version__, prog_name="rtrace")
@@ -42,7 +44,8 @@ def rtrace() -> None:
 
 
 for command in (
-    *(record, snapshot, report, why, compare, ticket, dump, doctor, install_service),
+    *(record, snapshot, report, why, compare, ticket, export, dump, doctor),
+    install_service,
     completion,
 ):
     rtrace.add_command(command)

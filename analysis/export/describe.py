@@ -1,0 +1,44 @@
+"""What every export says of the capture that it was made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analysis.columns import as_int
+from analysis.export import SCHEMA
+from analysis.export.overview import Overview
+
+_PLAIN = (str, int, float, bool)
+
+
+def describe(overview: Overview) -> dict[str, Any]:
+    """Documented in docs/export.md; values from the header are plain, others are left out."""
+    header, trailer = overview.header, overview.trailer or {}
+    host = header.get("host")
+    host = host if isinstance(host, dict) else {}
+    started_ns = as_int(_dict(header.get("clock")).get("boot_ns"))
+    return {
+        "export_schema": SCHEMA,
+        "recorded_by": _text(header.get("rtrace")),
+        "engine": _text(header.get("engine")),
+        "host": {key: value for key, value in host.items() if isinstance(value, _PLAIN)},
+        "started_ns": started_ns,
+        "started_wall": overview.clocks.utc(started_ns),
+        "ended_ns": as_int(trailer.get("ts_ns")) or None,
+        "ended_wall": overview.clocks.utc(as_int(trailer.get("ts_ns"))) if trailer else None,
+        "events": overview.events,
+        "complete": overview.complete,
+        "damage": overview.damage,
+        "lost_events": int(overview.losses["events"].sum()),
+        "lost_details": int(overview.losses["details"].sum()),
+        "redaction": _text(header.get("redaction")),
+        "filter": _dict(header.get("filter")) or None,
+    }
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
