@@ -17,7 +17,7 @@ from collections.abc import Callable
 from tracer.capabilities import Capability, capabilities, keep_only
 from tracer.engine import Engine
 from tracer.errors import HostError
-from tracer.invoking_user import stay_able
+from tracer.invoking_user import invoking_user, stay_able
 from tracer.output_file import may_create
 from tracer.threads import start_thread
 
@@ -30,8 +30,7 @@ RECORDING = {
     Capability.DAC_READ_SEARCH: "read configurations of containers that belong to others "
     "(rootless ones)",
 }
-# Where there is need, which is found out.
-_OTHERS_DIRECTORY = frozenset({Capability.CHOWN, Capability.DAC_OVERRIDE})
+# With a COMMAND.
 _COMMAND = frozenset({Capability.KILL})
 
 
@@ -91,7 +90,9 @@ def _also_needed(
         except (OSError, HostError):
             found.add(Capability.BPF if Capability.BPF in held else Capability.SYS_ADMIN)
         if not may_create(path):
-            found.update(_OTHERS_DIRECTORY)
+            found.add(Capability.DAC_OVERRIDE)
+            if invoking_user() is not None:
+                found.add(Capability.CHOWN)
 
     start_thread("rights", attempt).join()
     if failures:
