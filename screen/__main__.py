@@ -4,7 +4,7 @@
     PATH        the capture
     --bounded   it is a directory of segments
 
-It runs behind everybody else, and ends with the recorder. What it has to say when it fails, the
+It ends with the recorder. What it has to say when it fails, the
 recorder says.
 """
 
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from screen.link import Link
+from tracer.capabilities import Capability, capabilities, keep_only
 
 if TYPE_CHECKING:
     from screen.watch import Watch
@@ -51,6 +52,7 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, 0)  # the recorder's is not for it
+    _be_modest()
     link = Link(int(sys.argv[1]))
     # Whatever a library may say would stand in the middle of the screen.
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
@@ -59,6 +61,15 @@ def main() -> int:
     except Exception as error:  # the recorder tells of it, in a line
         link.ask("fail", why=f"{type(error).__name__}: {error}")
         return 1
+
+
+def _be_modest() -> None:
+    """Before threads are started, which inherit it: neither the recorder's priority nor its rights,
+    but that to read the capture, which belongs to whoever ran sudo."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    with contextlib.suppress(OSError):
+        keep_only(capabilities() & {Capability.DAC_READ_SEARCH})
 
 
 def _show(link: Link, path: str, *, bounded: bool) -> int:

@@ -142,10 +142,10 @@ class Recorder:
                 self._notifier.ready()
                 if options.on_started is not None:
                     options.on_started()
-                if options.screen is not None:
-                    options.screen.open(self._saver, bounded=options.max_bytes is not None)
                 failure = self._start_command(stop)
                 forbid_core_dumps()
+                if options.screen is not None:
+                    options.screen.open(self._saver, bounded=options.max_bytes is not None)
                 if failure is None:
                     reason = self._loop(stop)
             self._notifier.stopping()

@@ -15,6 +15,7 @@ import pytest
 from tests.kernel.live import Live, children
 from tests.kernel.recording import DEADLINE_S, run_rtrace, wait_for
 from tests.terminal import Terminal, terminal
+from tracer.capabilities import Capability
 
 pytestmark = pytest.mark.kernel
 
@@ -37,6 +38,7 @@ def test_from_the_first_picture_to_the_end(tmp_path: Path) -> None:
         with Live(tmp_path, on) as recording:
             on.wait_for(lambda: on.shows("as of ", "LAST EVENTS", "nothing lost"), "a picture")
             assert on.settings() != before
+            assert_modest(recording.screen_pid())
             on.press("s")
             saved = wait_for(lambda: list(tmp_path.glob("*-saved.rtrace")), "the save")
             on.wait_for(lambda: on.shows("saved"), "the message")
@@ -62,6 +64,21 @@ def test_from_the_first_picture_to_the_end(tmp_path: Path) -> None:
     assert recording.capture.trailer is not None
     assert recording.capture.trailer["reason"] == "signal"
     assert run_rtrace("report", saved[0]).status == 0
+
+
+def assert_modest(pid: int) -> None:
+    """No thread of the screen has the recorder's priority, or rights but that to read."""
+    niceness = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            status = dict(
+                line.split(":\t", 1) for line in (task / "status").read_text().splitlines()
+            )
+            assert int(status["CapEff"], 16) & ~(1 << Capability.DAC_READ_SEARCH) == 0
+            assert status["NoNewPrivs"] == "1"
+            stat = (task / "stat").read_text().rpartition(")")[2].split()
+            niceness.add(int(stat[16]))
+    assert niceness == {0, 10}
 
 
 def test_a_screen_that_is_killed(tmp_path: Path) -> None:
