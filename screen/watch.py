@@ -108,10 +108,10 @@ class Watch:
         picture = take_picture(self._follower, look)
         took_s = time.process_time() - begun_s
         self._due_s = time.monotonic() + max(_LEAST_REST_S, REST * took_s)
-        self._viewer.show_picture(picture)
-        # The first picture is wanted soon; from then on everybody else comes first.
+        # The first picture is wanted soon; from then on everybody else comes before this thread.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+        self._viewer.show_picture(picture)
 
     def _rest(self) -> None:
         """Until something may be new; jobs are done meanwhile, and a look ends it."""

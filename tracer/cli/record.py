@@ -141,7 +141,11 @@ FAILED = 125  # with a COMMAND, whose own statuses are passed on
     help="Keep the newest N saves.",
 )
 @click.option("--no-args", is_flag=True, help="Do not record the arguments of programs.")
-@click.option("--live", is_flag=True, help="Show what happens as it happens.")
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Show what happens: on a screen; without a terminal, or with COMMAND, in lines.",
+)
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, shell_complete=complete_command)
 def record(
