@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Sequence
 
 from analysis.redaction.names import is_harmless_value, is_path, is_secret_name, is_weak_name
+from analysis.redaction.shapes import is_password, looks_made_up, meaning
 from analysis.redaction.spans import Span, merged
-from analysis.redaction.texts import find_secrets, is_password, looks_made_up, meaning
+from analysis.redaction.texts import find_secrets
 from analysis.redaction.vocabulary import word_set
 from tracer.runtime_args import base_name
 
@@ -289,6 +290,17 @@ class _Finder:
                     if len(secret) > 1:
                         result[secret, span.kind, span.secret or secret] = None
         return list(result)
+
+
+def tells(arg: str) -> bool:
+    """Whether an argument of a command line may be more than its text by itself, or tell of its
+    neighbours; where none does, `find_in_arguments` finds no more than `find_secrets`."""
+    if "-----" in arg or arg.endswith(":") or (len(arg) > 7 and re.search(r"\s", arg)):
+        return True
+    if base_name(arg) in _KNOWN or is_secret_name(arg):
+        return True
+    match = _NAMED.fullmatch(arg) if "=" in arg else None
+    return match is not None and any(map(is_secret_name, (match["name"], match["name"][1:])))
 
 
 def _commands(text: str) -> list[list[str]]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from analysis.redaction.vocabulary import word_set
 
 # Words of a name that say that its value is secret ...
 _SECRET_WORDS = word_set(
-    "password passwords passwd pass pwd passphrase passcode secret secrets token tokens apikey "
+    "password passwords passwd pass pwd pw passphrase passcode secret secrets token tokens apikey "
     "authkey authtoken accesskey secretkey privatekey credential credentials creds cred bearer "
     "jwt dsn pat cookie cookies sas otp totp pincode mnemonic seedphrase authorization psk "
-    "signature hmac sessionid sid passwort kennwort motdepasse contrasena auth"
+    "signature hmac sessionid sid passwort kennwort motdepasse contrasena auth salt nonce"
 )
 # ... words that make `key` such a name (`api-key`, and no `sort-key`), ...
 _KEY_WORDS = word_set(
@@ -19,6 +20,12 @@ _KEY_WORDS = word_set(
     "shared signing sign account storage security service admin root deploy ssh gpg pgp aes rsa "
     "hmac session cookie client server app application subscription host webhook integration "
     "write read ingest instrumentation wg wireguard preshared cipher vault unseal"
+)
+# ... and those of keys that everybody may see.
+_KEYS_OF_DATA = word_set(
+    "sort partition primary foreign public cache object row group index map routing shard range "
+    "hash order natural composite candidate unique column field label metric meta dict idempotency "
+    "pub host known trusted arrow return enter escape space tab"
 )
 # ... words within one word (`requirepass`, `keyStorePassword`, `mypassword`), ...
 _SECRET_PARTS = re.compile(
@@ -79,6 +86,7 @@ def words_of(name: str) -> list[str]:
     return [word.lower() for word in _SPLIT.split(_CAMEL.sub("-", name.strip("-"))) if word]
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def is_secret_name(name: str) -> bool:
     """Whether the value of an option, variable, header or field of this name is a secret."""
     words = words_of(name)
@@ -101,10 +109,17 @@ def is_secret_name(name: str) -> bool:
     )
 
 
+def is_key_name(name: str) -> bool:
+    """`virustotal_key`, `cacheKey`: keys of any kind, some of which are secret."""
+    words = words_of(name)
+    return len(words) > 1 and words[-1] in ("key", "keys") and words[-2] not in _KEYS_OF_DATA
+
+
 def is_weak_name(name: str) -> bool:
     """Names that often have harmless values, which count only where they look made up."""
     return bool(
-        set(words_of(name)) & {"auth", "signature", "sid", "cookie", "pat", "seed", "key", "dsn"}
+        set(words_of(name))
+        & {"auth", "signature", "sid", "cookie", "pat", "seed", "key", "dsn", "salt", "nonce", "pw"}
     ) and not _SECRET_PARTS.search(name.lower())
 
 

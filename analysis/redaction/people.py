@@ -51,6 +51,7 @@ _AS_USER = {
 _HOST_OPTIONS = frozenset(
     ("--hostname-override", "--node-name", "--hostname", "--node-ip", "--advertise-hostname")
 )
+_MAY_NAME = re.compile(r"[/=@:]|user-")
 _WELL_KNOWN_HOSTS = word_set(
     "localhost github.com gitlab.com bitbucket.org docker.io registry-1.docker.io quay.io gcr.io "
     "ghcr.io registry.k8s.io k8s.gcr.io mcr.microsoft.com"
@@ -63,6 +64,8 @@ _IPV4 = re.compile(r"(?<![\w.])(?!127\.|0\.0\.0\.0)(?:\d{1,3}\.){3}\d{1,3}(?![\w
 
 def find_users(text: str) -> Iterator[Span]:
     """Names and numbers of users in a text."""
+    if not _MAY_NAME.search(text):
+        return
     for match in _HOME.finditer(text):
         if match["user"] and not is_system_user(match["user"]):
             yield Span(*match.span("user"), "user")
@@ -115,6 +118,14 @@ def find_in_command(args: Sequence[str]) -> Iterator[tuple[int, Span]]:
             yield i, Span(len(option) + 1, len(arg), "host")
         elif before in _HOST_OPTIONS and not arg.startswith("-") and arg:
             yield i, Span(0, len(arg), "host")
+
+
+def tells(arg: str) -> bool:
+    """Whether an argument may name a host, or say that one behind it names somebody; where none
+    does, `find_in_command` finds nothing."""
+    name = base_name(arg)
+    acts = name in _LOGIN_PROGRAMS or name in _AS_USER or name in ("su", "runuser")
+    return acts or arg.partition("=")[0] in _HOST_OPTIONS
 
 
 def _logins(i: int, arg: str, program: str, before: str) -> Iterator[tuple[int, Span]]:

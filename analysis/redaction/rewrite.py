@@ -7,7 +7,7 @@ One chunk is in memory at a time, and what was learned.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, BinaryIO
@@ -46,6 +46,8 @@ from tracer.capture_format import (
 )
 from tracer.capture_reader import CaptureReader
 
+OnShare = Callable[[float], None]
+
 _LEVEL = 9
 _RECORDS = 1000  # details at a time: each has less than 80 KiB
 _PROCESSES = 50  # of /proc in a chunk: those of one have less than 4 MiB
@@ -59,12 +61,14 @@ class Rewritten:
         events, details: how many are in the new one.
         dropped: chunks of unknown types that were left out, by type.
         complete: the capture that was read was whole.
+        too_large: it was given up, as it had become larger than was allowed.
     """
 
     events: int = 0
     details: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     complete: bool = True
+    too_large: bool = False
 
 
 def rewrite(
@@ -74,6 +78,8 @@ def rewrite(
     scrubber: Scrubber | None,
     keep: Keep | None = None,
     marks: dict[str, Any] | None = None,
+    limit: int | None = None,
+    on_progress: OnShare | None = None,
 ) -> Rewritten:
     """Writes a capture of the same schema with the same structure.
 
@@ -81,6 +87,8 @@ def rewrite(
         scrubber: hides what is to be hidden, and has observed the capture; None: hides nothing.
         keep: only what these processes did, of all others nothing; None: everybody.
         marks: keys that are added to HEAD.
+        limit: bytes; as soon as it is larger it is given up, what was written is no capture then.
+        on_progress: told the share of what is done.
     """
     rewriter = _Rewriter(reader, scrubber, keep)
     compressor = zstandard.ZstdCompressor(level=_LEVEL)
@@ -89,10 +97,15 @@ def rewrite(
     for chunk_type, content in chain([(HEAD, dump_json(header))], rewriter.chunks()):
         payload = compressor.compress(content)
         target.write(pack_frame(chunk_type, payload, len(content)) + payload)
+        if limit is not None and target.tell() > limit:
+            rewriter.result.too_large = True
+            break
+        if on_progress is not None:
+            on_progress(reader.share)
     return rewriter.result
 
 
-def observe(reader: CaptureReader, scrubber: Scrubber) -> None:
+def observe(reader: CaptureReader, scrubber: Scrubber, on_progress: OnShare | None = None) -> None:
     """Lets a scrubber look at all of a capture, once."""
     header = reader.header
     host = header.get("host") or {}
@@ -118,6 +131,8 @@ def observe(reader: CaptureReader, scrubber: Scrubber) -> None:
             if fact.get("kind") == "container":
                 scrubber.observe_container(fact["id"], fact.get("name"), fact.get("image"))
             scrubber.observe_value(fact)
+        if on_progress is not None:
+            on_progress(reader.share)
     scrubber.begin()
 
 

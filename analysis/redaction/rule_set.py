@@ -23,6 +23,7 @@ _LEFT_OUT = frozenset(
     ("generic-api-key", "curl-auth-user", "curl-auth-header", "kubernetes-secret-yaml")
 )
 _SHORTEST = 12  # no rule's token is shorter
+_GRAM = 3
 # Go's (?i) holds to the end of its group, Python's only for a whole expression or (?i:...).
 _FLAG = re.compile(r"\(\?([ims]+)\)")
 _POSIX = {"[:alnum:]": "a-zA-Z0-9", "[:alpha:]": "a-zA-Z", "[:digit:]": "0-9"}
@@ -70,15 +71,30 @@ def _rules() -> tuple[tuple[str, list[Rule]], ...]:
     return tuple(by_keyword.items())
 
 
+@functools.cache
+def _by_beginning() -> tuple[dict[str, list[tuple[str, list[Rule]]]], list[str]]:
+    """Rules by the first three characters of their keywords, and shorter keywords."""
+    found: dict[str, list[tuple[str, list[Rule]]]] = {}
+    for keyword, rules in _rules():
+        found.setdefault(keyword[:_GRAM], []).append((keyword, rules))
+    return found, [begin for begin in found if len(begin) < _GRAM]
+
+
 def find_tokens(text: str) -> list[Span]:
     """Where tokens of known forms are in a text."""
     if len(text) < _SHORTEST:
         return []
     lower = text.lower()
-    wanted: dict[str, Rule] = {}
-    for keyword, rules in _rules():
-        if keyword in lower:
-            wanted.update((rule.id, rule) for rule in rules)
+    by_beginning, short = _by_beginning()
+    begins = {lower[i : i + _GRAM] for i in range(len(lower) - _GRAM + 1)} & by_beginning.keys()
+    begins.update(begin for begin in short if begin in lower)
+    wanted = {
+        rule.id: rule
+        for begin in begins
+        for keyword, rules in by_beginning[begin]
+        if keyword in lower
+        for rule in rules
+    }
     return [span for rule in wanted.values() for span in rule.find(text)]
 
 

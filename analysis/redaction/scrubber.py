@@ -8,10 +8,13 @@ that the analysis finds is the same.
 
 from __future__ import annotations
 
+import functools
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from analysis.redaction import arguments, people
 from analysis.redaction.arguments import find_in_arguments
 from analysis.redaction.names import is_harmless_value, is_secret_name, is_system_user
 from analysis.redaction.people import (
@@ -36,6 +39,7 @@ _CACHE_BYTES = 32 << 20
 # No command line, name or message is so long: it is from somebody who wants to keep us busy.
 _TEXT_LIMIT = 64 << 10
 _T = TypeVar("_T")
+_Key = str | tuple[Any, ...]
 
 
 class Scrubber:
@@ -55,6 +59,7 @@ class Scrubber:
         self._names: set[tuple[str, str]] = set()
         self._seen = Cache()
         self._done = Cache()
+        self._looks = Cache()
 
     # --- first: what is there ------------------------------------------------------------------
 
@@ -140,6 +145,7 @@ class Scrubber:
             if family(base) is None:
                 self.vault.add_word(base, "path")
         self._seen = Cache()
+        self._looks = Cache()  # what stays depends on all programs
 
     def restart(self) -> None:
         """What comes now is another copy of the same capture."""
@@ -173,8 +179,11 @@ class Scrubber:
             found = self._find_in_arguments(args, cut)
             if sum(map(len, args)) > _TEXT_LIMIT:
                 return tuple(self.vault.replace(a, [Span(0, len(a), "cut")]) for a in args)
+            last = len(args) - 1 if cut else None
             return tuple(
-                self._replace(arg, spans, cut=cut and i == len(args) - 1)
+                self._replace(arg, spans, cut=i == last)
+                if spans or i == last
+                else self._cached(arg, functools.partial(self._replace, arg, [], cut=False))
                 for i, (arg, spans) in enumerate(zip(args, found, strict=True))
             )
 
@@ -231,18 +240,21 @@ class Scrubber:
             return {self.scrub_text(k): self.scrub_value(v, k) for k, v in value.items()}
         return value
 
-    def _cached(self, key: tuple[Any, ...], make: Callable[[], _T]) -> _T:
+    def _cached(self, key: _Key, make: Callable[[], _T]) -> _T:
         """Also counts the places of a text each time that it comes."""
         found = self._done.get(key)
+        replaced = self.vault.replaced
         if found is None:
-            before = self.vault.replaced.copy()
+            before = dict(replaced)
             result = make()
-            counted = self.vault.replaced - before
+            # Most texts have nothing to hide.
+            counted = None if before == replaced else replaced - Counter(before)
             self._done.add(key, (result, counted))
             return result
         cached: _T
         cached, counted = found
-        self.vault.replaced += counted
+        if counted is not None:
+            replaced.update(counted)
         return cached
 
     def _replace(self, text: str, spans: list[Span], *, cut: bool) -> str:
@@ -274,12 +286,25 @@ class Scrubber:
     def _find_in_arguments(self, args: Sequence[str], cut: bool) -> list[list[Span]]:
         if sum(map(len, args)) > _TEXT_LIMIT:
             return [[] for _ in args]
+        looks = [self._look_at(arg) for arg in args]
+        if not cut and not any(tell for _, tell in looks):
+            return [list(spans) for spans, _ in looks]
         found = find_in_arguments(args, cut=cut)
         for i, arg in enumerate(args):
             found[i] += self._find_people(arg)
         for i, span in find_in_command(args):
             found[i].append(span)
         return [merged(spans) for spans in found]
+
+    def _look_at(self, arg: str) -> tuple[list[Span], bool]:
+        """What an argument is by itself, and whether its neighbours may make more of it: most
+        come again and again, in command lines that are all different."""
+        look: tuple[list[Span], bool] | None = self._looks.get(arg)
+        if look is None:
+            spans = merged([*find_secrets(arg), *self._find_people(arg)])
+            look = spans, arguments.tells(arg) or people.tells(arg)
+            self._looks.add(arg, look)
+        return look
 
     def _find_in_path(self, path: str) -> list[Span]:
         if len(path) > _TEXT_LIMIT:
@@ -308,14 +333,15 @@ class Cache:
         self._found: dict[Any, Any] = {}
         self._size = 0
 
-    def has(self, key: tuple[Any, ...]) -> bool:
+    def has(self, key: _Key) -> bool:
         return key in self._found
 
-    def get(self, key: tuple[Any, ...]) -> Any:
+    def get(self, key: _Key) -> Any:
         return self._found.get(key)
 
-    def add(self, key: tuple[Any, ...], value: Any) -> None:
-        size = 200 + sum(len(part) for part in key if isinstance(part, str))
+    def add(self, key: _Key, value: Any) -> None:
+        parts = (key,) if isinstance(key, str) else key
+        size = 200 + sum(len(part) for part in parts if isinstance(part, str))
         if self._size + size > _CACHE_BYTES:
             self._found, self._size = {}, 0
         self._found[key] = value

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
 import re
 from collections.abc import Iterator
 from urllib.parse import unquote
 
+from analysis.redaction.beside import find_told
 from analysis.redaction.names import (
     is_harmless_value,
+    is_key_name,
     is_path,
     is_secret_name,
     is_weak_name,
 )
 from analysis.redaction.rule_set import entropy, find_tokens, token_beginnings
+from analysis.redaction.shapes import (
+    decode_base64,
+    is_keylike,
+    is_mixed,
+    is_password,
+    is_random,
+    looks_made_up,
+    meaning,
+)
 from analysis.redaction.spans import Span, merged
 
 _PEM = re.compile(
@@ -37,20 +46,32 @@ _PAIR = re.compile(
 _VALUE = re.compile(r"\\?\"(?:\\.|[^\"\\])*\\?\"?|'[^']*'?|[^\s\"',;][^\s\"',;&|]*")
 _SIGNS = ",;&|"
 _NEXT_PAIR = re.compile(r"[,;&|]+(?:\Z|\"|'|[\w.%\[\]-]+(?:=|:))")
-# Forms that the rule set has not, or not in all variants: Docker Hub, GitLab, Artifactory.
+# Forms that the rule set has not, or not in all variants: Docker Hub, GitLab, Artifactory; keys
+# with the name of an environment or of a kind in front (sk_live_..., tskey-api-...); New Relic;
+# Alibaba and AWS; Slack; product keys in groups; hashes of passwords (crypt(5)).
 _MORE_TOKENS = re.compile(
-    r"\b(?:dckr_(?:pat|oat)_[\w-]{20,}|gl[a-z]{2,6}-[\w-]{20,}|AKC[A-Za-z0-9]{10,})"
+    r"(?<![A-Za-z0-9])(?:dckr_(?:pat|oat)_[\w-]{20,}|gl[a-z]{2,6}-[\w-]{20,}|AKC[A-Za-z0-9]{10,}|"
+    r"[a-z]{1,8}[_-](?:live|test|prod|sandbox|secret|api|auth|admin|proj|pat|key)[_-]"
+    r"(?=[\w-]*\d)[A-Za-z0-9][\w-]{11,}|"
+    r"(?:sk|pk|rk|ak|gsk|sgp|sbp|scp|lin|key|pat|nvapi|dnkey|tskey|CFPAT|NF)[_-]"
+    r"(?=[\w-]*\d)[\w-]{20,}|(?:pub|sub|sec)-c-[0-9a-z-]{30,}|amzn\.mws\.[\w-]{30,}|"
+    r"NR[A-Z]{2}-[\w-]{16,}|LTAI[A-Za-z0-9]{12,}|(?:AKIA|ASIA|A3T)[A-Z0-9]{16,}|"
+    r"xox[a-z]-[\w-]{16,}|[A-Z0-9]{5}(?:-[A-Z0-9]{5}){4}(?![\w-])|"
+    r"\$(?:\d[a-z]?|y|gy|P|H|S|sha1|md5|apr1|argon2[a-z]*|pbkdf2[\w-]*|scrypt)\$[\w./$=,+-]{16,})"
 )
+_ORACLE = re.compile(r"jdbc:oracle:[a-z]{1,8}:[^/\s:]{1,40}/(?P<value>[^@\s]+)@")
+_HOOK = re.compile(r"(?i)hook")
+_HOOK_PART = re.compile(r"(?<=[/@])(?=[\w-]*\d)[\w-]{16,}")
 _RANDOM = re.compile(r"[A-Za-z0-9_+=-]{20,}")
 _BASE64_WHOLE = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/]{32,}={0,2}(?![A-Za-z0-9+/_=-])")
 _HEX = re.compile(r"(?<![A-Za-z0-9])[0-9a-fA-F]{32,}(?![A-Za-z0-9])")
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_CLASSES = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{12,}={0,2}")
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
 _SEPARATED = re.compile(r"[^\s\"'=:,;&?/@<>|(){}]+\Z")
 _DEPTH = 2
-_LONG_RUN = 6
+# What is so short and has no sign that pairs, URLs, headers or escapes have is nothing.
+_SHORT = 10
+_PLAIN = re.compile(r"[\w./+-]*", re.ASCII)
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -66,7 +87,7 @@ def find_secrets(text: str, *, cut: bool = False, depth: int = _DEPTH) -> list[S
             end is one.
         depth: how often encodings are looked into.
     """
-    if len(text) < 4:
+    if len(text) < 4 or (not cut and len(text) < _SHORT and _PLAIN.fullmatch(text)):
         return []
     # Most arguments are short, and come again and again.
     return list(_find_short(text, cut, depth)) if len(text) < 200 else _find(text, cut, depth)
@@ -77,7 +98,13 @@ def _find(text: str, cut: bool, depth: int) -> list[Span]:
     if ":" in text:
         spans += _find_in_urls(text, cut)
         spans += _find_headers(text)
+        spans += _find_hooks(text)
+        spans += [
+            Span(*match.span("value"), "url", unquote(match["value"]))
+            for match in _ORACLE.finditer(text)
+        ]
     spans += _find_after_schemes(text)
+    spans += find_told(text)
     if "=" in text or ":" in text:
         spans += find_pairs(text)
     spans += find_tokens(text)
@@ -114,6 +141,14 @@ def _find_in_urls(text: str, cut: bool) -> Iterator[Span]:
             yield Span(begin, begin + at, "url", unquote(rest[:at]))
 
 
+def _find_hooks(text: str) -> Iterator[Span]:
+    """Whoever knows the address of a webhook may use it."""
+    for match in _URL.finditer(text):
+        if _HOOK.search(match[0]):
+            for part in _HOOK_PART.finditer(text, match.start("rest"), match.end("rest")):
+                yield Span(*part.span(), "url")
+
+
 def _find_headers(text: str) -> Iterator[Span]:
     for match in _HEADER.finditer(text):
         value = match["value"].rstrip()
@@ -138,7 +173,8 @@ def find_pairs(text: str) -> Iterator[Span]:
     while (match := _PAIR.search(text, position)) is not None:
         position = match.end("sign")
         # `-Dname=...` and `password=a=b`: what follows may be a pair itself.
-        if not is_secret_name(match["name"]):
+        named = is_secret_name(match["name"])
+        if not named and not is_key_name(match["name"]):
             continue
         found = _VALUE.match(text, match.end())
         if found is None:
@@ -168,6 +204,8 @@ def find_pairs(text: str) -> Iterator[Span]:
             continue
         if is_weak_name(match["name"]) and not looks_made_up(inner):
             continue
+        if not named and not is_keylike(inner):
+            continue
         yield Span(begin, end, "credential", meaning(inner))
 
 
@@ -183,54 +221,6 @@ def _end_of_value(text: str, end: int) -> int:
     return end
 
 
-def is_password(name: str) -> bool:
-    """Names whose values nobody would take for a path."""
-    return re.search(r"pass(?!w(?:or)?d[_-]?(?:file|path))|pwd", name.lower()) is not None
-
-
-def looks_made_up(value: str) -> bool:
-    """Neither a word nor a few: it has digits or signs in it, or capitals in the middle."""
-    bare = value.strip("'\"")
-    if len(bare) < 4:
-        return False
-    classes = bool(re.search("[0-9]", bare)) + bool(re.search("[a-z]", bare))
-    classes += bool(re.search("[A-Z]", bare)) + bool(re.search(r"[^A-Za-z0-9\s.,_-]", bare))
-    return classes >= 2 or len(bare) >= 20
-
-
-def is_random(text: str) -> bool:
-    """Long, and letters of both cases or digits change too often for words, names or versions."""
-    if len(text) < 20 or _UUID.fullmatch(text):
-        return False
-    parts = re.split(r"[-_+=.]+", text)
-    longest = max(parts, key=len)
-    if re.fullmatch(r"[0-9a-fA-F]+", longest):
-        return False  # see _HEX
-    if len(longest) >= 16 and _changes_often(longest):
-        return True
-    # URL-safe base64 has signs anywhere.
-    joined = "".join(parts)
-    kinds = ("[0-9].*[0-9]", "[a-z]", "[A-Z]")
-    return (
-        len(joined) >= 24
-        and len(parts) <= 5
-        and all(re.search(kind, joined) for kind in kinds)
-        and _changes_often(joined)
-    )
-
-
-def _changes_often(text: str) -> bool:
-    runs = _CLASSES.findall(text)
-    digits = sum(run.isdigit() for run in runs)
-    if len(runs) < len(text) / 3 or entropy(text) < 3.2:
-        return False
-    if len(text) < 28 or entropy(text) < 4:
-        words = (len(run) for run in runs if not run.isdigit())
-        if max(words, default=0) > _LONG_RUN:
-            return False
-    return digits >= 2 or (digits >= 1 and len(text) >= 20) or len(text) >= 28
-
-
 def _find_random(text: str) -> Iterator[Span]:
     for match in _RANDOM.finditer(text):
         token = match[0]
@@ -244,7 +234,7 @@ def _find_random(text: str) -> Iterator[Span]:
         if token.startswith("/") or re.fullmatch(r"[0-9a-fA-F]+", token):
             continue
         shapes = (re.search(shape, token) for shape in ("[0-9]", "[a-z]", "[A-Z]"))
-        if all(shapes) and entropy(token) >= 4.2 and _mixed(token):
+        if all(shapes) and entropy(token) >= 4.2 and is_mixed(token):
             yield Span(*match.span(), "random", meaning(token))
     for match in _HEX.finditer(text):
         before, after = text[: match.start()], text[match.end() :]
@@ -253,12 +243,6 @@ def _find_random(text: str) -> Iterator[Span]:
             continue
         if entropy(match[0]) >= 2.5:
             yield Span(*match.span(), "random", meaning(match[0]))
-
-
-def _mixed(token: str) -> bool:
-    """No path of words: between its slashes are no words."""
-    runs = _CLASSES.findall(token)
-    return len(runs) >= len(token) / 3
 
 
 def _find_escaped(text: str, cut: bool, depth: int) -> list[Span]:
@@ -306,38 +290,6 @@ def _find_base64(text: str, depth: int) -> Iterator[Span]:
             first = found[0]
             secret = first.secret or plain[first.begin : first.end]
             yield Span(*match.span(), first.kind, secret)
-
-
-def decode_base64(token: str) -> str | None:
-    """The text that a token is base64 of; None if it is none, or not of text."""
-    bare = token.rstrip("=").translate(str.maketrans("-_", "+/"))
-    if len(bare) % 4 == 1:
-        return None
-    try:
-        plain = base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
-        text = plain.decode("utf-8")
-    except (binascii.Error, ValueError):
-        return None
-    return text if text and all(c.isprintable() or c in "\r\n\t" for c in text) else None
-
-
-def _decode_hex(token: str) -> str | None:
-    try:
-        text = bytes.fromhex(token).decode("utf-8")
-    except ValueError:
-        return None
-    return text if text.isprintable() and " " not in token else None
-
-
-def meaning(value: str) -> str:
-    """What a secret is when it is not encoded: `Basic dXNlcjpwYXNz` means "pass"."""
-    if "%" in value and (plain := unquote(value)) != value and plain:
-        return plain
-    decoded = (_decode_hex(value) or decode_base64(value)) if len(value) >= 8 else None
-    if decoded is None:
-        return value
-    user, colon, password = decoded.partition(":")
-    return password if colon and user.isprintable() and " " not in user and password else decoded
 
 
 def find_cut_tail(text: str) -> Iterator[Span]:

@@ -70,6 +70,7 @@ class Vault:
         self._taken: dict[str, str] = {}
         self._grams: dict[str, list[tuple[str, str]]] = {}
         self._words: dict[str, str] = {}
+        self._beginnings: set[str] = set()  # first parts of those words
         self._phrases: list[str] = []
         self._prefixes: dict[str, list[str]] = {}
         self._bare: dict[str, str] = {}
@@ -96,7 +97,7 @@ class Vault:
         self._kinds[secret] = kind
         for form in spellings(secret):
             if len(form) < _GRAM:
-                self._words.setdefault(form, secret)
+                self._add_word(form, secret)
             else:
                 self._grams.setdefault(form[:_GRAM], []).append((form, secret))
             if form[:_CUT] not in self._prefixes or len(self._prefixes[form[:_CUT]]) < 1000:
@@ -119,9 +120,14 @@ class Vault:
             self._phrases.append(word)
             self._phrases.sort(key=len, reverse=True)
             return
-        self._words.setdefault(word, word)
+        self._add_word(word, word)
         if len(word) >= COMM_LEN:
-            self._words.setdefault(word[: COMM_LEN - 1], word)
+            self._add_word(word[: COMM_LEN - 1], word)
+
+    def _add_word(self, word: str, secret: str) -> None:
+        self._words.setdefault(word, secret)
+        if (first := _PART.match(word)) is not None:
+            self._beginnings.add(first[0])
 
     # --- where it is ---------------------------------------------------------------------------
 
@@ -175,6 +181,9 @@ class Vault:
         first = 0
         while first < len(parts):
             after = first + 1
+            if parts[first][0] not in self._beginnings:
+                first = after
+                continue
             for last in range(len(parts) - 1, first - 1, -1):
                 start, end = parts[first].start(), parts[last].end()
                 secret = self._words.get(word[start:end])

@@ -14,7 +14,12 @@ PROGRAMS = word_set(
     "containerd-shim-runc-v1 containerd-shim-runc-v2 runc docker-runc crun docker docker-compose "
     "ctr docker-containerd-ctr conmon podman kubelet cri-dockerd docker-proxy docker-init tini "
     "systemd systemctl init sh bash dash busybox sudo exe libnetwork-setkey buildkitd "
-    "containerd-shim docker-containe containerd.toml libcontainerd"
+    "containerd-shim docker-containe containerd.toml libcontainerd "
+    # Of everybody, also where somebody has them below a home folder.
+    "python python2 python3 python3.9 python3.10 python3.11 python3.12 python3.13 python3.14 pip "
+    "pip3 uv node npm npx yarn pnpm deno bun java javac mvn gradle ruby perl php go gofmt cargo "
+    "rustc make cmake ninja gcc g++ cc clang ld git zsh fish kubectl helm terraform ansible rtrace "
+    "pytest"
 )
 
 VERBS = word_set(

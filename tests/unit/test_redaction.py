@@ -16,9 +16,11 @@ from analysis.redaction.scrubber import Scrubber
 from analysis.redaction.vault import Vault
 from tests.redacting import redact, structure
 from tests.secrets import (
+    LATER,
     OPTIONS,
     PROGRAMS,
     VARIABLES,
+    all_leaks,
     every_byte,
     forms,
     leaks,
@@ -60,16 +62,11 @@ def test_no_planted_secret_is_left_in_any_byte(tmp_path: Path, mode: str, seed: 
     target, scrubber = redact(path, mode=mode)
     after = every_byte(str(target))
     assert len(cases) > 350
-    left = []
-    for case in cases:
-        # What is searched for is there before: a search that finds nothing would prove nothing.
-        # (Where it was planted encoded, the capture holds another form.)
-        encoded = (
-            case.how in ("base64 url", "url", "aws configure", "header") or "base64" in case.how
-        )
-        assert encoded or any(leaks(before, needle) for needle in case.needles), case.how
-        left += [(case.how, needle) for needle in case.needles if leaks(after, needle)]
-    assert left == []
+    needles = [needle for case in cases for needle in case.needles]
+    # What is searched for is there before: a search that finds nothing would prove nothing.
+    # (Where it was planted encoded twice, or with escapes, the capture holds another form.)
+    assert len(all_leaks(before, needles)) > 0.9 * len(needles)
+    assert all_leaks(after, needles) == []
     assert structure(target) == structure(path)
     assert sum(scrubber.vault.replaced.values()) >= len(cases)
 
@@ -80,7 +77,7 @@ def test_passwords_that_somebody_else_makes_up(seed: int) -> None:
     faker = Faker()
     faker.seed_instance(4711 + seed)
     left, count = [], 0
-    for how, make in (OPTIONS | VARIABLES | PROGRAMS).items():
+    for how, make in (OPTIONS | VARIABLES | PROGRAMS | LATER).items():
         for word in (
             faker.password(length=12),
             faker.password(length=20),
