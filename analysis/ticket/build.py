@@ -89,9 +89,8 @@ class _Builder:
         asked = wanted(original)
         report = _report(original, asked, every=False)
         if self.scrubber is not None:
-            self.on_progress("looking for what is to be hidden", 0.0)
             with CaptureReader(self.path) as reader:
-                observe(reader, self.scrubber)
+                observe(reader, self.scrubber, self._share_of("looking for what is to be hidden"))
         step = self._write_capture(original, report, asked, summary_only)
         captured = self._place(CAPTURE)
         del original
@@ -118,6 +117,9 @@ class _Builder:
         self.ticket.files = {name: files[name] for name in order if name in files}
         return self.ticket
 
+    def _share_of(self, what: str) -> Callable[[float], None]:
+        return lambda share: self.on_progress(what, share)
+
     def _renamed(self, container: str) -> str:
         return container if self.scrubber is None else self.scrubber.scrub_text(container)
 
@@ -126,7 +128,8 @@ class _Builder:
     ) -> int:
         """Writes the narrowed and redacted capture, of as much as fits; the number of the step."""
         for step, what in enumerate(STEPS):
-            self.on_progress(f"writing the capture: {what}", step / len(STEPS))
+            last = step == len(STEPS) - 1 or summary_only
+            limit = None if last else self.limit - _ROOM
             keep = choose(original, report, asked, step)
             if self.scrubber is not None:
                 self.scrubber.restart()
@@ -135,8 +138,11 @@ class _Builder:
                 known = original.table.header.get("filter") or {"kind": "ticket"}
                 marks["filter"] = {**self._plain(known), "ticket": STEPS[step]}
             with CaptureReader(self.path) as reader, open(self._place(CAPTURE), "wb") as file:
-                rewrite(reader, file, scrubber=self.scrubber, keep=keep, marks=marks)
-            if os.path.getsize(self._place(CAPTURE)) <= self.limit - _ROOM or summary_only:
+                made = rewrite(
+                    reader, file, scrubber=self.scrubber, keep=keep, marks=marks, limit=limit,
+                    on_progress=self._share_of(f"writing the capture: {what}"),
+                )  # fmt: skip
+            if not made.too_large:
                 break
         self.ticket.files[CAPTURE] = self._place(CAPTURE)
         if keep is not None:

@@ -20,7 +20,7 @@ def render_summary(report: Json, whys: Sequence[Json], notes: Sequence[str]) -> 
         notes: sentences of what the ticket holds, and what it does not.
     """
     head, findings, *rest = report_parts(report)
-    lines = ["## What this is", "", *(f"- {escape(note)}" for note in notes)]
+    lines = ["## What this is", "", *(f"- {_with_code(note)}" for note in notes)]
     answers: list[Part] = []
     for why in whys:
         title = [f"## Why {plain(_name(why))} ended", "", *reason_lines(why), ""]
@@ -29,6 +29,12 @@ def render_summary(report: Json, whys: Sequence[Json], notes: Sequence[str]) -> 
         else:
             answers.append(Part(title, optional=bool(answers), title="answer"))
     return fit([head, findings, *answers, *rest, Part(lines)])
+
+
+def _with_code(note: str) -> str:
+    """What is in backticks of our own is code."""
+    parts = note.split("`")
+    return "".join(f"`{part}`" if i % 2 else escape(part) for i, part in enumerate(parts))
 
 
 def _name(why: Json) -> str:

@@ -25,6 +25,11 @@ _INSIDE = {
     "capture.rtrace": "the recording itself",
 }
 
+_NOT_REDACTED = (
+    "WARNING: --redact none: passwords and tokens in command lines, names of users and hosts, and "
+    "all paths are in it as they were recorded. Whoever gets it can read them."
+)
+
 
 @click.command(
     cls=Command,
@@ -127,18 +132,23 @@ def ticket(
                 summary_only=to_stdout,
                 on_progress=on_progress,
             )
+        _say_contents(made, "the summary" if to_stdout else path, redact)
         if to_stdout:
             with open(made.files[SUMMARY], encoding="utf-8") as file:
                 sys.stdout.write(file.read())
+            sys.stdout.flush()
+            _say_redacted(made, redact)
             return
-        _say_contents(made, path, redact)
         size = write_ticket(path, made.files, force=force)
-    _say_redacted(made, path, size, redact)
+    _say_redacted(made, redact)
+    click.echo(f"wrote {path}: {format_size(size)}. Look at it before you send it.", err=True)
 
 
 def _say_contents(made: Ticket, path: str, redact: str) -> None:
     """What whoever gets the file will be able to read, before it is there."""
     lines = [f"{path} will hold:"]
+    if redact == "none":
+        lines.insert(0, _NOT_REDACTED)
     lines += [f"  {name:15} {_INSIDE[name]}" for name in made.files]
     hidden = {
         "none": "nothing is hidden",
@@ -153,11 +163,10 @@ def _say_contents(made: Ticket, path: str, redact: str) -> None:
     click.echo("\n".join(lines), err=True)
 
 
-def _say_redacted(made: Ticket, path: str, size: int, redact: str) -> None:
+def _say_redacted(made: Ticket, redact: str) -> None:
     from analysis.ticket.build import redaction_lines
 
     lines = [f"redacted {line}" for line in redaction_lines(made)]
     if not lines:
         lines = ["nothing was redacted" + (": --redact none" if redact == "none" else "")]
-    lines.append(f"wrote {path}: {format_size(size)}. Look at it before you send it.")
     click.echo("\n".join(lines), err=True)
