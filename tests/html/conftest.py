@@ -65,6 +65,26 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
+def open_file(browser: Browser, path: Path, **context: Any) -> Opened:
+    """A page of a file, without a network. What it belongs to is the caller's to close."""
+    size = {"width": 1440, "height": 900}
+    page = browser.new_context(viewport=size, offline=True, **context).new_page()
+    page.set_default_timeout(60_000)
+    found = Opened(page)
+    page.on("console", lambda message: found.problems.append(f"console: {message.text}"))
+    page.on("pageerror", lambda error: found.problems.append(f"error: {error}"))
+    page.on("dialog", lambda dialog: found.problems.append(f"dialog: {dialog.message}"))
+    page.on(
+        "request",
+        lambda request: (
+            request.url == path.as_uri() or found.problems.append(f"request: {request.url}")
+        ),
+    )
+    page.add_init_script("window.hit = () => console.error('it ran')")
+    page.goto(path.as_uri())
+    return found
+
+
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     """Opens the report of a stream, or a page that is there, from a file and without a network."""
@@ -75,23 +95,8 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
             what = page_of(what.write(tmp_path / "x.rtrace", complete=complete))
         path = tmp_path / "x.html"
         path.write_text(what, encoding="utf-8")
-        size = {"width": 1440, "height": 900}
-        page = browser.new_context(viewport=size, offline=True, **context).new_page()
-        page.set_default_timeout(60_000)
-        found = Opened(page)
-        opened.append(found)
-        page.on("console", lambda message: found.problems.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: found.problems.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: found.problems.append(f"dialog: {dialog.message}"))
-        page.on(
-            "request",
-            lambda request: (
-                request.url == path.as_uri() or found.problems.append(f"request: {request.url}")
-            ),
-        )
-        page.add_init_script("window.hit = () => console.error('it ran')")
-        page.goto(path.as_uri())
-        return found
+        opened.append(open_file(browser, path, **context))
+        return opened[-1]
 
     yield open_it
     for each in opened:
