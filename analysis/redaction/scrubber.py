@@ -8,6 +8,7 @@ that the analysis finds is the same.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import re
 from collections import Counter
@@ -57,6 +58,7 @@ class Scrubber:
         self._programs = set(PROGRAMS)  # base names of programs that are no user's own
         self._own: set[str] = set()  # and of those below home folders
         self._names: set[tuple[str, str]] = set()
+        self._in_order: list[str] = []  # what stays, once all of it is known
         self._seen = Cache()
         self._done = Cache()
         self._looks = Cache()
@@ -144,6 +146,7 @@ class Scrubber:
         for base in sorted(self._own - self._programs):
             if family(base) is None:
                 self.vault.add_word(base, "path")
+        self._in_order = sorted(self.vault.protected)
         self._seen = Cache()
         self._looks = Cache()  # what stays depends on all programs
 
@@ -279,7 +282,10 @@ class Scrubber:
         part = text[span.begin : span.end]
         if part in protected:
             return True
-        return span.kind == "cut" and any(word.startswith(part) for word in protected)
+        if span.kind != "cut":
+            return False
+        at = bisect.bisect_left(self._in_order, part)
+        return at < len(self._in_order) and self._in_order[at].startswith(part)
 
     # --- where it is ---------------------------------------------------------------------------
 

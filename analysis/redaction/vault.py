@@ -46,6 +46,9 @@ _LONGEST = 16 << 10
 _WORD = re.compile(r"[^\s/:=@,;&?\"'|()<>\[\]{}]+")
 _PART = re.compile(r"[^-._]+")
 _PARTS = 12
+_PHRASE = re.compile(r"[^ =,'\"\n]+")
+_SIGNS = 8
+_ALIKE = 100  # secrets of one beginning that are looked for where a text was cut
 _CUT = 4  # so many first characters of a secret at the end of what was cut are that secret
 
 
@@ -68,10 +71,11 @@ class Vault:
         self._kinds: dict[str, str] = {}
         self._placeholders: dict[str, str] = {}
         self._taken: dict[str, str] = {}
-        self._grams: dict[str, list[tuple[str, str]]] = {}
+        # By beginning, then by length: thousands of tokens may begin alike.
+        self._grams: dict[str, dict[int, dict[str, str]]] = {}
         self._words: dict[str, str] = {}
         self._beginnings: set[str] = set()  # first parts of those words
-        self._phrases: list[str] = []
+        self._phrases: set[str] = set()
         self._prefixes: dict[str, list[str]] = {}
         self._bare: dict[str, str] = {}
 
@@ -99,9 +103,10 @@ class Vault:
             if len(form) < _GRAM:
                 self._add_word(form, secret)
             else:
-                self._grams.setdefault(form[:_GRAM], []).append((form, secret))
-            if form[:_CUT] not in self._prefixes or len(self._prefixes[form[:_CUT]]) < 1000:
-                self._prefixes.setdefault(form[:_CUT], []).append(form)
+                by_length = self._grams.setdefault(form[:_GRAM], {})
+                by_length.setdefault(len(form), {}).setdefault(form, secret)
+            if len(alike := self._prefixes.setdefault(form[:_CUT], [])) < _ALIKE:
+                alike.append(form)
             self._bare.setdefault(form, secret)
 
     def add_word(self, word: str, kind: str) -> None:
@@ -117,8 +122,7 @@ class Vault:
             return
         self._kinds[word] = kind
         if kind == "image" or _WORD.fullmatch(word) is None:
-            self._phrases.append(word)
-            self._phrases.sort(key=len, reverse=True)
+            self._phrases.add(word)
             return
         self._add_word(word, word)
         if len(word) >= COMM_LEN:
@@ -141,9 +145,8 @@ class Vault:
             yield from self._find_anywhere(text)
         if self._words:
             yield from self._find_words(text)
-        for phrase in self._phrases:
-            if phrase in text:
-                yield from self._find_phrase(text, phrase)
+        if self._phrases:
+            yield from self._find_phrases(text)
         if cut and self._prefixes:
             yield from self._find_beginning(text)
 
@@ -151,21 +154,27 @@ class Vault:
         grams, position = self._grams, 0
         last = len(text) - _GRAM
         while position <= last:
-            best: tuple[str, str] | None = None
-            for form, secret in grams.get(text[position : position + _GRAM], ()):
-                if best is not None and len(form) <= len(best[0]):
-                    continue
-                if not text.startswith(form, position) or secret in self.protected:
-                    continue
-                if form == secret and _is_plain(form) and _within_word(text, position, form):
-                    continue
-                best = form, secret
+            by_length = grams.get(text[position : position + _GRAM])
+            best = None if by_length is None else self._longest(text, position, by_length)
             if best is None:
                 position += 1
             else:
                 form, secret = best
                 yield Span(position, position + len(form), self._kinds[secret], secret)
                 position += len(form)
+
+    def _longest(
+        self, text: str, position: int, by_length: dict[int, dict[str, str]]
+    ) -> tuple[str, str] | None:
+        for length in sorted(by_length, reverse=True):
+            form = text[position : position + length]
+            secret = by_length[length].get(form)
+            if secret is None or secret in self.protected:
+                continue
+            if form == secret and _is_plain(form) and _within_word(text, position, form):
+                continue
+            return form, secret
+        return None
 
     def _find_words(self, text: str) -> Iterator[Span]:
         for match in _WORD.finditer(text):
@@ -197,13 +206,22 @@ class Vault:
                 break
             first = after
 
-    def _find_phrase(self, text: str, phrase: str) -> Iterator[Span]:
-        at = text.find(phrase)
-        while at >= 0:
-            end = at + len(phrase)
-            if _is_edge(text[at - 1 : at]) and _is_edge(text[end : end + 1]):
-                yield Span(at, end, self._kinds[phrase], phrase)
-            at = text.find(phrase, end)
+    def _find_phrases(self, text: str) -> Iterator[Span]:
+        """Names with slashes, colons and the like in them, between edges; the longest first."""
+        for match in _PHRASE.finditer(text):
+            token, offset = match[0], match.start()
+            signs = [at for at, sign in enumerate(token) if sign in "@:"][:_SIGNS]
+            ends = [len(token), *reversed(signs)]
+            begin = 0
+            for begin_at in (0, *(at + 1 for at in signs)):
+                if begin_at < begin:
+                    continue
+                for end in ends:
+                    phrase = token[begin_at:end]
+                    if end > begin_at and phrase in self._phrases:
+                        yield Span(offset + begin_at, offset + end, self._kinds[phrase], phrase)
+                        begin = end
+                        break
 
     def _find_beginning(self, text: str) -> Iterator[Span]:
         """The longest end of a text that a secret begins with."""
@@ -263,10 +281,6 @@ def _is_plain(secret: str) -> bool:
 def _within_word(text: str, begin: int, form: str) -> bool:
     end = begin + len(form)
     return text[begin - 1 : begin].isalnum() or text[end : end + 1].isalnum()
-
-
-def _is_edge(character: str) -> bool:
-    return character in ("", " ", "=", ",", "'", '"', "\n", "@", ":")
 
 
 def spellings(secret: str) -> set[str]:
