@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from analysis.model import open_capture
 from bench.busy_host import write_capture
 from tests.kernel.recording import Ended, assert_failed
 from tests.redacting import structure
 from tests.secrets import all_leaks, every_byte_of_ticket, planted
-from tests.streams import Stream
+from tests.streams import Proc, Stream
 from tracer.capture_reader import CaptureReader
 from tracer.cli import main
 from tracer.errors import RtraceError
@@ -208,6 +209,65 @@ def test_the_summary_alone_for_a_pipe(
     assert "redacted names and addresses of hosts" in ended.stderr
     assert "rtrace report" not in ended.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def _endings() -> dict[str, Callable[[Stream, Proc], bytes]]:
+    def lossy(s: Stream, child: Proc) -> bytes:
+        s.lost(5)
+        s.die(s.fork(child))
+        s.loss()
+        return s.to_bytes()
+
+    def bounded(s: Stream, child: Proc) -> bytes:
+        s.rotate(drop=True)
+        s.die(s.fork(child))
+        return s.to_bytes()
+
+    def clock_set(s: Stream, child: Proc) -> bytes:
+        s.clock(set_by=3600 * 10**9, suspended=10**9)
+        s.die(child)
+        return s.to_bytes()
+
+    return {
+        "cut": lambda s, child: s.to_bytes()[:-20],
+        "lossy": lossy,
+        "bounded": bounded,
+        "clock set": clock_set,
+    }
+
+
+KINDS = ("cut", "lossy", "bounded", "clock set")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_ticket_of_a_capture_that_is_not_whole(rtrace: Rtrace, tmp_path: Path, kind: str) -> None:
+    """THEN it tells the same, and says what the capture said of itself."""
+    stream = Stream()
+    init = stream.process("systemd", tgid=1)
+    stream.snapshot("start")
+    child = stream.fork(init)
+    stream.exec(child, "/usr/bin/app", ["app", "--password", "vk8-Harbour_2"])
+    capture = tmp_path / "x.rtrace"
+    capture.write_bytes(_endings()[kind](stream, child))
+    path, _ = make(rtrace, tmp_path, capture)
+    assert structure(path) == structure(capture)
+    if kind != "cut":
+        assert all_leaks(every_byte_of_ticket(path, tmp_path), ["vk8-Harbour_2"]) == []
+    summary = members(path)["summary.md"].decode()
+    assert {"cut": "cut", "lossy": "lost"}.get(kind, "") in summary.lower(), summary
+    before, after = (open_capture(p).table.header.get("segment") for p in (capture, path))
+    assert before == after
+
+
+def test_a_ticket_of_a_ticket(rtrace: Rtrace, tmp_path: Path) -> None:
+    """THEN what was hidden stays hidden, by the names that it has."""
+    first, _ = make(rtrace, tmp_path, INCIDENT)
+    again = tmp_path / "again.zip"
+    ended = rtrace("ticket", first, "-o", again)
+    assert ended.status == 0, ended.stderr
+    assert structure(again) == structure(first)
+    hosts = [report(rtrace, path)["capture"]["host"]["hostname"] for path in (first, again)]
+    assert hosts[0] == hosts[1]
 
 
 def test_nothing_is_overwritten(rtrace: Rtrace, tmp_path: Path) -> None:
