@@ -309,18 +309,20 @@ static __always_inline void orphan_children(struct task_struct *task, bool group
 	orphaning->adopted = adopted ? adopted->task : 0;
 	predict_reaper(task, group_dead, child_reaper, level, &prediction);
 	orphaning->predicted_reason = prediction.reason;
-	if (prediction.reaper) {
+	if (prediction.reaper)
 		orphaning->predicted = probe_process(prediction.reaper);
-		mention(prediction.reaper);
-	}
-	mention(task);
 	node = (u64)READ((struct list_head *)head, next);
 	for (i = 0; i < CHILDREN_A_CALL && node; i++)
 		node = visit_some_children(father, node);
 	if (adopted && orphaning->adopted && is_child_of(adopted, father))
 		expect_missed(father);
-	if (!orphaning->kept)
+	if (!orphaning->kept) { /* none that is recorded: nor is anybody else here */
 		end_orphaning(father);
+		return;
+	}
+	mention(task);
+	if (prediction.reaper)
+		mention(prediction.reaper);
 }
 
 /* The new parent of one child; false when the child is gone, or has not been moved yet. */

@@ -103,6 +103,8 @@ def test_pidns(tmp_path: Path, engine: str) -> None:
             below = wait_for_exec(capture, "sh", "-c", "exit 3", "below")
             other = subprocess.Popen(["sh", "-c", "exit 0", OUTSIDE[0]])
             other.wait()
+            leaver = subprocess.Popen(["sh", "-c", "sleep 1 & exit 0", OUTSIDE[0]])
+            leaver.wait()
             # and somebody outside kills a process inside
             send = f'sh -c "kill -TERM {target}; :" {OUTSIDE[1]}; :'
             killer = subprocess.Popen(["sh", "-c", send, OUTSIDE[2]])
@@ -133,6 +135,8 @@ def test_pidns(tmp_path: Path, engine: str) -> None:
     assert stubs[sent.sender_tgid].comm == b"sh"
     assert stubs[sent.sender_tgid].parent_tgid == killer.pid
     assert stubs[nsenter.pid].comm == b"nsenter"
+    # (not of those whose children are taken over outside)
+    assert leaver.pid not in stubs
     assert capture.event(entered, Type.FORK).fork.parent_tgid == nsenter.pid
     # with all ancestors
     tgid, chain = sent.sender_tgid, []
