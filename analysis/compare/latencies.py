@@ -33,8 +33,8 @@ Floats = npt.NDArray[np.float64]
 
 # From one phase of a run (analysis.runs.PHASES) to another.
 _PHASES = {
-    "run": ("client_ns", "workload_ns", "from the client's start to that of the workload"),
-    "shim": ("client_ns", "shim_ns", "from the client's start to the fork of the shim"),
+    "run": ("client_ns", "workload_ns", "first run: from the client's start to the workload's"),
+    "shim": ("client_ns", "shim_ns", "first run: from the client's start to the fork of the shim"),
     "create": ("create_ns", "create_exit_ns", "runc create"),
     "start": ("start_ns", "workload_ns", "from runc start to the workload's exec"),
     "reap": ("exit_ns", "reap_ns", "from the exit of process 1 to its reaping"),
@@ -54,8 +54,8 @@ def measure_latencies(capture: Capture, behaviours: Sequence[Behaviour]) -> Samp
     """Latencies of a capture in ns, by id."""
     found: Samples = {name: [] for name in LATENCIES}
     for container in capture.container_list:
-        for run in container.runs:
-            _add_phases(capture, run, found)
+        for number, run in enumerate(container.runs):
+            _add_phases(capture, run, found, is_first=number == 0)
     for behaviour in behaviours:
         for occurrence in behaviour.occurrences:
             named = _of_occurrence(capture, behaviour.question.id, occurrence)
@@ -64,9 +64,10 @@ def measure_latencies(capture: Capture, behaviours: Sequence[Behaviour]) -> Samp
     return found
 
 
-def _add_phases(capture: Capture, run: Run, found: Samples) -> None:
+def _add_phases(capture: Capture, run: Run, found: Samples, *, is_first: bool) -> None:
     for name, (first, last, _) in _PHASES.items():
-        if name in ("run", "shim") and not run.client_sure:
+        # The client of a later run may have been busy with the end of the one before.
+        if first == "client_ns" and not (run.client_sure and is_first):
             continue
         begin, end = run.phases.get(first), run.phases.get(last)
         if begin is not None and end is not None and end >= begin:

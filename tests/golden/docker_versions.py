@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.behaviours.behaviour import QUESTIONS, Question
+from analysis.compare.latencies import FEW, LATENCIES, summarize
 from analysis.compare.measure import Answer, Measured, Outcomes
 from analysis.compare.words import outcome_words
 from analysis.markdown import code, escape, table
-from analysis.text_layout import seconds
+from analysis.text_layout import seconds, span
 from tests.golden.captures import Golden, Json
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "docker-versions.md"
@@ -84,7 +85,8 @@ def build_document(golden: Iterable[Golden]) -> str:
     """The document, ended by a newline."""
     told = [Told(one) for one in golden]
     told.sort(key=lambda t: (_version(t), t.golden.name))
-    lines = [*_introduction(told), *_matrix(told), *_claims(told), *_notes(told), *_how()]
+    parts = (_introduction, _matrix, _claims, _notes, _latencies)
+    lines = [line for part in parts for line in part(told)] + _how()
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -325,6 +327,59 @@ _BESIDE = (
         _dies_first,
     ),
 )
+
+
+# --- latencies ---------------------------------------------------------------------------------
+
+
+def _latencies(told: Sequence[Told]) -> list[str]:
+    """How long the steps of a container's life take, held against the oldest docker's."""
+    rounds = [t for t in told if t.golden.scenario == "rounds"]
+    dockers = list(dict.fromkeys(t.engine.split()[0] for t in rounds))
+    by_engine = {t.engine: t.measured.latencies for t in rounds}
+    rows = []
+    for name in LATENCIES:
+        for topology in _TOPOLOGIES:
+            samples = [
+                by_engine.get(f"{docker} {topology}", {}).get(name, []) for docker in dockers
+            ]
+            if min(map(len, samples)) >= FEW:
+                cells = [_latency(values, samples[0]) for values in samples[1:]]
+                rows.append([name, topology, _median(samples[0]), *cells])
+    what = [f"- {name}: {LATENCIES[name]}" for name in dict.fromkeys(row[0] for row in rows)]
+    return [
+        "## How long it takes",
+        "",
+        f"Medians of a container run, entered, restarted and removed {FEW} times on each engine,",
+        f"and the factor to docker {dockers[0]} of the same topology with its 95 % interval, in",
+        "bold where that does not hold 1. The engines of a topology were recorded side by side on",
+        "a busy machine: the factors are of use, the times are not. The intervals are about the",
+        "spread within a recording, not about what else the machine did, and of so many some miss",
+        "by chance: look for what all topologies show alike, and measure your own engines before",
+        "you rely on a factor.",
+        "",
+        *what,
+        "",
+        *table(["step", "topology", *dockers], rows, "llrrr"),
+        "",
+    ]
+
+
+def _median(values: Sequence[int]) -> str:
+    median = summarize(values, None).median_ns
+    assert median is not None
+    return span(median)
+
+
+def _latency(values: Sequence[int], baseline: Sequence[int]) -> str:
+    s = summarize(values, baseline)
+    assert s.ratio is not None
+    assert s.low is not None
+    assert s.high is not None
+    factor = f"x{s.ratio:.2f}"
+    if not s.low <= 1 <= s.high:
+        factor = f"**{factor}**"
+    return f"{_median(values)}, {factor} ({s.low:.2f} to {s.high:.2f})"
 
 
 def _how() -> list[str]:

@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 
+from analysis.compare.latencies import FEW
 from tests.found import validator
 from tests.golden.captures import EXPECTED, Golden, all_golden, engines, read_expected
 from tests.golden.differences import differences
@@ -71,6 +72,17 @@ def test_a_killed_shims_container_shows_who_killed_it_and_whose_child_it_was() -
         assert container["meanwhile"]["to"]["role"] == "init"
         assert 0 < container["after_ns"] < 10**9
         assert "meanwhile it was a child of systemd" in occurrence["why"]
+
+
+def test_five_rounds_are_enough_for_latencies() -> None:
+    found = [golden for golden in GOLDEN if golden.scenario == "rounds"]
+    assert {golden.engine for golden in found} == set(engines())
+    for golden in found:
+        counts = {name: len(values) for name, values in golden.measured.latencies.items()}
+        once = {counts[name] for name in ("run", "shim", "exec", "restart")}
+        assert once == {FEW}, golden.name
+        # Of the restarted ones too; and a restart is no part of what `docker run` took.
+        assert {counts[name] for name in ("create", "start", "adoption")} == {2 * FEW}, golden.name
 
 
 def test_shape_and_shim_are_those_that_were_set_up(golden: Golden) -> None:

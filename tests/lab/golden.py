@@ -31,7 +31,7 @@ SETUPS = tuple(
     Setup(suite, topology) for suite in ("bullseye", "trixie", "bookworm") for topology in "ABCD"
 )
 MAIN = (
-    *("start", "exec", "restart", "container-exit", "container-kill"),
+    *("start", "exec", "restart", "rounds", "container-exit", "container-kill"),
     *("shim-kill", "shim-kill-containerd-down", "containerd-kill"),
     *("dockerd-kill", "dockerd-kill-return", "dockerd-restart", "orphans-host"),
 )

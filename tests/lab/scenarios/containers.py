@@ -6,6 +6,8 @@ from tests.lab.scenarios.scenario import scenario
 from tests.lab.scene import FOREVER, Scene
 from tests.witness import parent_of
 
+_ROUNDS = 5  # below that a comparison says nothing of latencies
+
 
 @scenario("start")
 def start(scene: Scene) -> None:
@@ -89,3 +91,16 @@ def container_kill(scene: Scene) -> None:
     scene.wait_gone(web.init, web.shim)
     scene.ask_docker()
     scene.expect("container-exit", step, shim=web.shim, container=web.init)
+
+
+@scenario("rounds")
+def rounds(scene: Scene) -> None:
+    """A container is run, entered, restarted and removed, again and again: how long is each?"""
+    for _ in range(_ROUNDS):
+        web = scene.docker_run("web")
+        scene.docker("exec", "web", "true")
+        scene.docker("restart", "-t", "0", "web")
+        again = scene.look_at("web")
+        scene.docker("rm", "-f", "web")
+        scene.wait_gone(web.init, web.shim, again.init, again.shim)
+        scene.witness.expect("restart", shim="recreated", container="recreated")
