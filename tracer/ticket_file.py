@@ -21,11 +21,12 @@ from tracer.errors import CaptureError
 
 _END = struct.Struct("<4sHHHHIIH")
 _END_MAGIC = b"PK\x05\x06"
+_ZIP64_MAGIC, _ZIP64_SIZE = b"PK\x06\x07", 20
 _COMMENT_LIMIT = 65_535
 _MEMBERS = 64
 _DIRECTORY_LIMIT = 64 << 10
 _CAPTURE_LIMIT = 1 << 30
-_RATIO_LIMIT, _RATIO_FREE = 200, 64 << 20
+_RATIO_LIMIT, _RATIO_FREE = 20, 16 << 20  # what is in a capture is compressed already
 _PIECE = 1 << 20
 _STORED = (".rtrace", ".png")  # compressed already
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -79,9 +80,9 @@ def open_ticket(path: str, fd: int) -> int:
     fact = f"cannot read {path}"
     with os.fdopen(fd, "rb") as file:
         try:
-            _check_directory(file)
+            size = _check_directory(file)
             with zipfile.ZipFile(file) as archive:
-                return _take_out(archive, _find_capture(archive.infolist()))
+                return _take_out(archive, _find_capture(archive.infolist(), size))
         except _RefusalError as refusal:
             raise CaptureError(fact, str(refusal), _STEP) from None
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
@@ -95,20 +96,28 @@ class _RefusalError(Exception):
     """What is wrong with an archive, as a phrase."""
 
 
-def _check_directory(file: BinaryIO) -> None:
-    """The list of members is small: zipfile reads all of it before it can be asked anything."""
+def _check_directory(file: BinaryIO) -> int:
+    """The list of members is small: zipfile reads all of it before it can be asked anything.
+
+    Returns: the size of the archive, bytes.
+    """
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _END.size - _COMMENT_LIMIT))
+    file.seek(max(0, size - _ZIP64_SIZE - _END.size - _COMMENT_LIMIT))
     end = file.read()
     at = end.rfind(_END_MAGIC)
     if at < 0 or len(end) - at < _END.size:
         raise _RefusalError("it is an archive that was cut")
     _, _, _, _, members, directory, _, _ = _END.unpack_from(end, at)
+    if at >= _ZIP64_SIZE and end.startswith(_ZIP64_MAGIC, at - _ZIP64_SIZE):
+        # The numbers that it leads to would count, and not those that are looked at here.
+        raise _RefusalError("it is an archive for more than 4 GiB")
     if members > _MEMBERS or directory > _DIRECTORY_LIMIT:
         raise _RefusalError(f"it is an archive of more than {_MEMBERS} files")
+    return size
 
 
-def _find_capture(members: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
+def _find_capture(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
+    """The one member to read, of an archive of ``size`` bytes."""
     names = [member.filename for member in members]
     if len(members) > _MEMBERS or len(set(names)) < len(names):
         raise _RefusalError("it is an archive with files of the same name")
@@ -124,7 +133,9 @@ def _find_capture(members: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
         how_many = "no capture" if not captures else "several captures"
         raise _RefusalError(f"it is an archive with {how_many}")
     member = captures[0]
-    bomb = max(_RATIO_FREE, _RATIO_LIMIT * member.compress_size)
+    # It may say that it takes more room in the archive than there is.
+    stored = min(member.compress_size, size)
+    bomb = max(_RATIO_FREE, _RATIO_LIMIT * stored)
     if member.file_size > min(_CAPTURE_LIMIT, bomb):
         raise _RefusalError("the capture in the archive is too large")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

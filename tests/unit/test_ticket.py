@@ -6,6 +6,7 @@ import io
 import json
 import os
 import stat
+import struct
 import sys
 import zipfile
 from collections.abc import Callable
@@ -336,6 +337,31 @@ def encrypted() -> bytes:
     return bytes(content)
 
 
+def lying_zip64() -> bytes:
+    """The list at the end says one member; what a locator leads to, of zip64, says many."""
+    many = archive(*((f"{n}", b"") for n in range(5000)))
+    end = many.rfind(b"PK\x05\x06")
+    count, length, begin = struct.unpack_from("<HII", many, end + 10)
+    record = struct.pack(
+        "<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, length, begin
+    )
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, end, 1)
+    small = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 1, 1, 60, 0, 0)
+    return many[:end] + record + locator + small
+
+
+def lying_about_its_room() -> bytes:
+    """A bomb that says it takes a GiB in the archive, and so would be none."""
+    content = bytearray(archive(("x.rtrace", bytes(100 << 20)), method=zipfile.ZIP_DEFLATED))
+    at = content.rfind(b"PK\x01\x02") + 20
+    content[at : at + 4] = (1 << 30).to_bytes(4, "little")
+    return bytes(content)
+
+
+def nested() -> bytes:
+    return archive(("x.rtrace", archive(("x.rtrace", INCIDENT.read_bytes()))))
+
+
 HOSTILE: dict[str, Callable[[], bytes]] = {
     "outside of itself": lambda: archive(("../x.rtrace", b"x"), ("x.rtrace", b"x")),
     "files outside": lambda: archive(("/etc/x.rtrace", b"x")),
@@ -344,6 +370,9 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "several captures": lambda: archive(("x.rtrace", b"x"), ("y.rtrace", b"x")),
     "no capture": lambda: archive(("summary.md", b"x")),
     "too large": bomb,
+    "more than 4 GiB": lying_zip64,
+    "is too large": lying_about_its_room,
+    "it is not a capture": nested,
     "more than 64": lambda: archive(*((f"{n}", b"") for n in range(100)), ("x.rtrace", b"x")),
     "archive": longer_than_declared,
     "encrypted": encrypted,
