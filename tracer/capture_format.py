@@ -7,6 +7,7 @@ a stranger's ticket: nothing here trusts a length, a type or a nesting depth tha
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from collections.abc import Mapping
@@ -64,7 +65,7 @@ JSON_DEPTH = 32
 RATIO_LIMIT = 200
 """A capture may not decompress to more than this many times its own size ..."""
 
-RATIO_FREE = 64 << 20
+RATIO_FREE = 16 << 20
 """... beyond this many bytes. Real events shrink to a seventh, text to a thirtieth."""
 
 
@@ -102,6 +103,16 @@ def frame_checksum(head: bytes, payload: bytes) -> int:
     """Checksum that a frame with these 16 bytes must have: of all but itself."""
     return zlib.crc32(payload, zlib.crc32(head[:-4]))
 
+
+# Escapes in JSON: a pair of surrogates is one, and so is a backslash.
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|u[\da-fA-F]{4}|.)", re.A
+)
+_LONE = re.compile(r"\\u[dD][89a-fA-F][\da-fA-F]{2}", re.A)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_DIGITS = len(str(-(1 << 63)))
 
 # What must be in a JSON chunk. A key that ends in "?" may be missing or null; keys that are not
 # named here may be anything. A list of one element stands for any number of such elements, a
@@ -215,9 +226,16 @@ def load_json(chunk_type: bytes, content: bytes) -> dict[str, Any]:
     if len(content) > JSON_LIMIT:
         raise CaptureError(f"its JSON has more than {JSON_LIMIT >> 20} MiB")
     try:
-        value = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
-        # A limit far below Python's own: whoever walks the value may recurse.
-        value = _clean(value, JSON_DEPTH)
+        # All limits are looked at in the text: 4 MiB may be a million values.
+        value = json.loads(
+            _ESCAPE.sub(_printable_escape, content.decode("utf-8")),
+            parse_constant=_refuse_constant,
+            parse_int=_bounded_int,
+            parse_float=_finite_float,
+        )
+        # Far below Python's own limit: whoever walks the value may recurse.
+        if not _is_flat(content):
+            raise ValueError("nested too deep")
     except (ValueError, RecursionError) as error:
         raise CaptureError(f"its JSON is not valid ({_reason(error)})") from None
     _check(value, _SHAPES[chunk_type], "it")
@@ -238,27 +256,32 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _clean(value: Any, depth: int) -> Any:
-    """``value`` with printable strings, or ValueError. Arrays are changed in place."""
-    if isinstance(value, str):
-        if value.isascii():
-            return value
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    if isinstance(value, int):
-        if not -(1 << 63) <= value < 1 << 64:
-            raise ValueError("an integer has more than 64 bits")
-    elif isinstance(value, float):
-        if value - value != 0:
-            raise ValueError("a number is not finite")
-    elif value is not None:
-        if depth == 0:
-            raise ValueError("nested too deep")
-        if isinstance(value, list):
-            for i, item in enumerate(value):
-                value[i] = _clean(item, depth - 1)
-            return value
-        return {_clean(key, 0): _clean(item, depth - 1) for key, item in value.items()}
+def _bounded_int(digits: str) -> int:
+    value = int(digits) if len(digits) <= _DIGITS else 1 << 64
+    if not -(1 << 63) <= value < 1 << 64:
+        raise ValueError("an integer has more than 64 bits")
     return value
+
+
+def _finite_float(digits: str) -> float:
+    value = float(digits)
+    if value - value != 0:
+        raise ValueError("a number is not finite")
+    return value
+
+
+def _printable_escape(match: re.Match[str]) -> str:
+    """Half of a surrogate pair without the other, which no encoding has, as the text of it."""
+    escape = match[0]
+    return f"\\{escape.lower()}" if _LONE.fullmatch(escape) else escape
+
+
+def _is_flat(content: bytes) -> bool:
+    """Valid JSON has no more than JSON_DEPTH objects and arrays in each other."""
+    brackets = _STRING.sub(b"", content).translate(_BRACKETS, _NO_BRACKETS)
+    for _ in range(JSON_DEPTH):
+        brackets = brackets.replace(b"[]", b"")  # the innermost ones
+    return not brackets
 
 
 def _check(value: Any, shape: Any, where: str) -> None:
