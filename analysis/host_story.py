@@ -5,6 +5,7 @@ Containers have stories of their own, see `timeline`.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -70,29 +71,49 @@ def find_daemons(scene: Scene) -> list[Daemon]:
         for pos in scene.positions("init")
         if int(scene.pidns[pos]) in spaces and (scene.exit_ns[pos] >= 0 or scene.fork_ns[pos] >= 0)
     ]
+    ends = _Ends(scene)
     result = []
     for pos in sorted(found, key=lambda pos: (scene.fork_ns[pos], scene.start_ns[pos])):
         began_ns = scene.exec_ns(pos)
         if began_ns is None:
             began_ns = scene.born_ns(pos)
         above = starter(scene, pos)
-        former = _former(scene, pos, began_ns)
+        former = ends.former(pos, began_ns)
         result.append(Daemon(pos, began_ns, above, former, unit_of(scene, pos)))
     return result
 
 
-def _former(scene: Scene, pos: int, began_ns: int | None) -> int:
-    """The daemon whose place one took: the last to end of its kind, with its arguments if there
-    were several."""
-    if began_ns is None or scene.roles[pos] == "init":
+class _Ends:
+    """Daemons that ended, by their kind, in order; and the same by their arguments too."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._found: dict[tuple[object, ...], list[tuple[int, int, int]]] = {}
+        ended = (pos for pos in scene.positions(*DAEMONS) if scene.exit_ns[pos] >= 0)
+        for number, pos in enumerate(ended):
+            for key in self._keys(pos):
+                entry = int(scene.exit_ns[pos]), -number, pos
+                self._found.setdefault(key, []).append(entry)
+        for entries in self._found.values():
+            entries.sort()
+
+    def _keys(self, pos: int) -> tuple[tuple[object, ...], ...]:
+        kind = self._scene.roles[pos], int(self._scene.pidns[pos])
+        return (*kind, self._scene.args(pos)), kind
+
+    def former(self, pos: int, began_ns: int | None) -> int:
+        """The daemon whose place one took: the last to end of its kind, with its arguments if
+        there were several; -1: none."""
+        if began_ns is None or self._scene.roles[pos] == "init":
+            return -1
+        for key in self._keys(pos):
+            entries = self._found.get(key, [])
+            at = bisect.bisect_left(entries, (began_ns + 1,)) - 1
+            if at >= 0 and entries[at][2] == pos:
+                at -= 1
+            if at >= 0:
+                return entries[at][2]
         return -1
-    before = [
-        p
-        for p in scene.positions(scene.roles[pos])
-        if p != pos and 0 <= scene.exit_ns[p] <= began_ns and scene.pidns[p] == scene.pidns[pos]
-    ]
-    alike = [p for p in before if scene.args(p) == scene.args(pos)]
-    return max(alike or before, key=lambda p: int(scene.exit_ns[p]), default=-1)
 
 
 def lines_of(daemons: list[Daemon]) -> dict[int, list[int]]:

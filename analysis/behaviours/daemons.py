@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -74,18 +75,20 @@ def containerd_exits(view: View) -> Iterator[Occurrence]:
 def _exits(view: View, roles: tuple[str, ...]) -> Iterator[Exit]:
     scene = view.scene
     daemons = scene.positions(*roles)
+    begins: dict[tuple[str, int], list[tuple[int, int, int]]] = {}
+    for number, pos in enumerate(daemons):
+        if (executed := scene.exec_ns(pos)) is not None:
+            kind = scene.roles[pos], int(scene.pidns[pos])
+            begins.setdefault(kind, []).append((executed, number, pos))
+    for found in begins.values():
+        found.sort()
     for pos in daemons:
         exited = int(scene.exit_ns[pos])
         if exited < 0:
             continue
-        later = [
-            p
-            for p in daemons
-            if scene.pidns[p] == scene.pidns[pos]
-            and (scene.exec_ns(p) or -1) >= exited
-            and scene.roles[p] == scene.roles[pos]
-        ]
-        following = min(later, key=lambda p: scene.exec_ns(p) or 0, default=None)
+        alike = begins.get((scene.roles[pos], int(scene.pidns[pos])), [])
+        later = bisect.bisect_left(alike, (exited,))
+        following = alike[later][2] if later < len(alike) else None
         horizon = view.last_ns
         if following is not None and scene.exit_ns[following] >= 0:
             horizon = _told_ns(view, following, int(scene.exit_ns[following]))

@@ -115,8 +115,44 @@ def giant_texts(size: int) -> Stream:
     return stream
 
 
+def one_name(size: int) -> Stream:
+    """Containers that had the same name, one after the other, each with a client that names it."""
+    host = lives.host()
+    for number in range(size):
+        lives.begin(host, cid=f"{number:064x}", pidns=_PIDNS + number)
+        lives.end(host, f"{number:064x}", stop=False)
+    return host.stream
+
+
+def nameless(size: int) -> Stream:
+    """Commands that name no container, all at the same time as that many containers begin."""
+    host = lives.host()
+    clients = [host.stream.fork(host.shell) for _ in range(size)]
+    for client in clients:
+        host.stream.exec(client, "/usr/bin/docker", "docker run nginx")
+    for number in range(size):
+        cid, name = f"{number:064x}", f"n{number}"
+        lives.begin(host, cid=cid, name=name, client=None, pidns=_PIDNS + number)
+    for client in clients:
+        host.stream.die(client)
+    return host.stream
+
+
+def daemons(size: int) -> Stream:
+    """Daemons that follow each other."""
+    host = lives.host()
+    for _ in range(size):
+        daemon = host.stream.fork(host.init)
+        host.stream.exec(daemon, "/usr/bin/dockerd", "dockerd")
+        host.stream.die(daemon)
+    return host.stream
+
+
 MAKERS = (
     containers,
+    one_name,
+    nameless,
+    daemons,
     checked_container,
     crowd,
     orphans,
