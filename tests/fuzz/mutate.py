@@ -49,6 +49,8 @@ from tracer.capture_format import (
 CONTENT_LIMIT = 512 << 10
 """Bytes of all contents: what lies beyond is a matter of scale, see tests/unit/test_growth.py."""
 
+_JSON_BYTES = 64 << 10
+
 KINDS = (
     HEAD,
     TAIL,
@@ -496,12 +498,15 @@ class Mutator:
             value = json.loads(content)
         except (ValueError, RecursionError):
             return self.raw(content, len(content) + 64)
+        text = ""
         for _ in range(chance.choice((1, 1, 2, 4))):
             value = self._node(value)
-        try:
-            text = json.dumps(value, separators=(",", ":"))
-        except (ValueError, RecursionError):
-            return content
+            try:
+                text = json.dumps(value, separators=(",", ":"))
+            except (ValueError, RecursionError):
+                return content
+            if len(text) > _JSON_BYTES:  # lists that are repeated within each other
+                break
         if chance.random() < 0.02 and text.startswith('{"'):  # one key twice
             text = '{"kind":"container",' + text[1:]
         return text.encode("ascii")
