@@ -170,6 +170,7 @@ def _find_after_schemes(text: str) -> Iterator[Span]:
 def find_pairs(text: str) -> Iterator[Span]:
     """Values of NAME=value, NAME: value, "name":"value" whose name is a secret's."""
     position = 0
+    spaced = re.search(r"\s", text) is not None
     while (match := _PAIR.search(text, position)) is not None:
         position = match.end("sign")
         # `-Dname=...` and `password=a=b`: what follows may be a pair itself.
@@ -191,7 +192,8 @@ def find_pairs(text: str) -> Iterator[Span]:
         elif sign == ":" and value.startswith("//"):
             continue
         else:
-            position = end = _end_of_value(text, end)
+            # In a shell's text a comma or the like ends a command.
+            position = end = end if spaced else _end_of_value(text, end)
         inner = text[begin:end]
         word = quote is None and sign == ":" and not looks_made_up(inner)
         if word:
@@ -210,10 +212,7 @@ def find_pairs(text: str) -> Iterator[Span]:
 
 
 def _end_of_value(text: str, end: int) -> int:
-    """A comma or the like within a value: what follows is no NAME=. Not in a shell's text, where
-    it ends a command."""
-    if re.search(r"\s", text):
-        return end
+    """A comma or the like within a value: what follows is no NAME=."""
     while text[end : end + 1] in tuple(_SIGNS) and not _NEXT_PAIR.match(text, end):
         end += 1
         while end < len(text) and text[end] not in _SIGNS and text[end] not in "\"'":
