@@ -128,13 +128,14 @@ class _Finder:
         self.programs: set[str] = set()
 
     def run(self) -> None:
-        in_pem = False
+        in_pem = ended = False
         for i, arg in enumerate(self.args):
             last = self.cut and i == len(self.args) - 1
             self.spans[i] += find_secrets(arg, cut=last)
+            ended = ended or "-----END" in arg
             if in_pem or ("-----BEGIN" in arg and i + 1 < len(self.args) and _is_pem_word(arg)):
                 self._whole(i, "private-key")
-                in_pem = not arg.endswith("-----") or "BEGIN" in arg or not self._ended(i)
+                in_pem = not arg.endswith("-----") or "BEGIN" in arg or not ended
             self._named(i)
             self._option(i)
             self._after_header(i)
@@ -145,9 +146,6 @@ class _Finder:
             if (name := base_name(arg)) in _KNOWN:
                 self.programs.add(name)
         self._operands()
-
-    def _ended(self, i: int) -> bool:
-        return any("-----END" in arg for arg in self.args[: i + 1])
 
     def _add(self, i: int, begin: int, end: int, kind: str = "credential") -> None:
         secret = meaning(self.args[i][begin:end])

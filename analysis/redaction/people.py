@@ -57,7 +57,7 @@ _WELL_KNOWN_HOSTS = word_set(
     "ghcr.io registry.k8s.io k8s.gcr.io mcr.microsoft.com"
 )
 _URL_HOST = re.compile(
-    r"[a-z][a-z0-9+.-]*://(?:[^\s/?#@]*@)?(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9][\w.-]*)"
+    r"[a-z][a-z0-9+.-]{0,30}://(?:[^\s/?#@]*@)?(?P<host>\[[0-9a-fA-F:]+\]|[A-Za-z0-9][\w.-]*)"
 )
 _IPV4 = re.compile(r"(?<![\w.])(?!127\.|0\.0\.0\.0)(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 
