@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -54,6 +55,7 @@ from tests.unit.test_html import Elements
 from tracer.capture_format import DETAILS, EVENTS
 from tracer.capture_reader import CaptureReader
 from tracer.cli.dump import dump
+from tracer.cli.export import export
 from tracer.errors import RtraceError
 from tracer.recovery import take_directory
 from tracer.segments import segment_name, segments_path
@@ -129,6 +131,8 @@ class Bench:
                 self._run("compare", lambda: check_comparison(str(self._path)))
             if everything or chosen % 64 == 5:
                 self._run("ticket", lambda: self._ticket(data))
+            if everything or chosen % 16 == 4:
+                self._run("export", self._export)
             if everything or chosen % 16 == 6:
                 self._run("redaction", lambda: self._redact(data))
         segments = split(data) if not data.startswith(ZIP) else []
@@ -174,6 +178,24 @@ class Bench:
         with contextlib.redirect_stdout(out), click.Context(dump):
             dump.callback(str(self._path))  # type: ignore[misc]
         check_lines("dump", out.getvalue())
+
+    def _export(self) -> None:
+        """Lines, a trace, and tables: those of CSV hold nothing that a spreadsheet computes."""
+        path = self.folder / "x.export"
+        for form in ("jsonl", "perfetto", "csv"):
+            try:
+                export.callback(  # type: ignore[misc]
+                    str(self._path), form, str(path), False, (), None, None, None
+                )
+                if form == "jsonl":
+                    for line in path.read_text(encoding="utf-8").splitlines():
+                        check_lines("jsonl", line)
+                        json.loads(line)
+                elif form == "csv":
+                    for table in path.iterdir():
+                        check_csv(table.read_text(encoding="utf-8"))
+            finally:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def _report(self) -> tuple[Capture, Json]:
         capture = open_capture(self._path)
