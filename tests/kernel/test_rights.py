@@ -445,3 +445,29 @@ def test_a_daemon_whose_socket_is_for_a_group(
 
     (problem,) = [what for what in problems(capture) if f"dockerd ({daemon.pid})" in what]
     assert problem.startswith(f"dockerd ({daemon.pid}) {told.format(socket=socket)}")
+
+
+def test_a_daemon_whose_socket_is_its_users(build: Build, tmp_path: Path) -> None:
+    # GIVEN a daemon as rootless ones are: root is let in by CAP_DAC_OVERRIDE alone
+    program, socket = tmp_path / "dockerd", tmp_path / "docker.sock"
+    shutil.copy(build("daemon"), program)
+    daemon = subprocess.Popen(
+        [program, "-H", f"unix://{socket}"], stdout=subprocess.PIPE, env={"DAEMON": "garbage"}
+    )
+    assert daemon.stdout is not None
+    try:
+        daemon.stdout.readline()
+        os.chown(socket, NOBODY, NOBODY)
+        socket.chmod(0o600)
+        with Recorder(tmp_path) as recording:
+
+            def told() -> list[str]:
+                recording.capture.read()
+                return [what for what in problems(recording.capture) if f"({daemon.pid})" in what]
+
+            (problem,) = wait_for(told, "the problem")
+            assert recording.stop().status == 0
+    finally:
+        daemon.kill()
+        daemon.communicate()
+    assert problem == f"dockerd ({daemon.pid}) was not asked: permission denied for {socket}"
