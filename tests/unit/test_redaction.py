@@ -210,16 +210,16 @@ def test_users_hosts_and_homes(tmp_path: Path) -> None:
     own = stream.process(
         "zeus-agent", init, exe="/home/mwinkler/zeus/zeus-agent",
         args=["./zeus-agent", "--log", "/home/mwinkler/zeus/private.log"],
-        cgroup="/user.slice/user-1007.slice/user@1007.service/mwinkler-job.scope",
+        cgroup="/user.slice/user-100700.slice/user@100700.service/mwinkler-job.scope",
     )  # fmt: skip
     stream.snapshot("start")
     for args in (
         ["sudo", "-u", "mwinkler", "true"],
-        ["ssh", "jschulz@db3.corp.example", "uptime"],
+        ["ssh", "jschulz@dbserver3.corp.example", "uptime"],
         ["git", "config", "user.email", "m.winkler@corp.example"],
         ["app", "--hostname-override=node17", "USER=mwinkler", "build7"],
         ["cp", "/home/mwinkler/clients/acme.pdf", "~/acme.pdf", "/root/acme.pdf"],
-        ["mount", "/run/user/1007/docker.sock"],
+        ["mount", "/run/user/100700/docker.sock"],
         ["sshd: jschulz [priv]"],
     ):
         child = stream.fork(own)
@@ -228,8 +228,8 @@ def test_users_hosts_and_homes(tmp_path: Path) -> None:
     target, scrubber = redact(path)
     text = every_byte(str(target))
     for needle in (
-        "mwinkler", "jschulz", "m.winkler", "db3", "build7", "node17", "zeus", "private", "acme",
-        "clients", "1007", stream.header["host"]["boot_id"],
+        "mwinkler", "jschulz", "m.winkler", "dbserver3", "build7", "node17", "zeus", "private",
+        "acme", "clients", "100700", stream.header["host"]["boot_id"],
     ):  # fmt: skip
         assert needle.encode() not in text, needle
     assert b"user-" in text
