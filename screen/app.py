@@ -116,6 +116,8 @@ class LiveScreen(App[None]):
     #head { height: 1; text-style: bold; }
     #age { height: 1; color: $text-muted; }
     DataTable { height: auto; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 0; }
+    DataTable:nocolor > .datatable--cursor { text-style: reverse; }
+    DataTable:nocolor > .datatable--header { text-style: bold underline; }
     #daemons { max-height: 22%; }
     #containers { max-height: 38%; }
     #findings { max-height: 32%; }
@@ -141,8 +143,9 @@ class LiveScreen(App[None]):
     ]
 
     def __init__(self, path: str, chosen: str, began_ns: int, control: Control) -> None:
-        super().__init__()
-        self.theme = "ansi-dark"  # the terminal's own colours, light or dark
+        # The terminal's own colours, light or dark; textual must know it before it reads NO_COLOR.
+        super().__init__(ansi_color=True)
+        self.theme = "ansi-dark"
         self._path, self._chosen, self._began_ns = path, chosen, began_ns
         self._control = control
         self._status, self._picture, self._picture_at_s = Status(), None, 0.0
@@ -152,7 +155,7 @@ class LiveScreen(App[None]):
         self._paused = self._ending = False
         self._trouble = ""
         self._waiting: Picture | None = None
-        self._anew, self._mounted_all = True, False
+        self._anew = True
         self._shown: dict[str, tuple[Row, ...]] = {}
 
     _picture: Picture | None
@@ -169,7 +172,6 @@ class LiveScreen(App[None]):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        self._mounted_all = True
         self._draw_anew()
         self._table("containers").focus()
         self.set_interval(0.5, self._tick)
@@ -202,9 +204,14 @@ class LiveScreen(App[None]):
         """See Viewer."""
         self.call_later(self.exit)
 
+    @property
+    def _is_there(self) -> bool:
+        """Whether there is something to draw on: not before it is made, nor at the end."""
+        return all(self.query(f"#{name}") for name in (*_TABLES, "age", "events"))
+
     def _take_picture(self, picture: Picture) -> None:
         self._waiting = picture if self._paused else None
-        if self._paused:
+        if self._paused or not self._is_there:
             return
         self._picture, self._picture_at_s, self._trouble = picture, time.monotonic(), ""
         self._rows = make_rows(picture, self._findings, time.monotonic())
@@ -212,13 +219,15 @@ class LiveScreen(App[None]):
         self._tick()
 
     def _take_events(self, lines: list[Line]) -> None:
-        if not self._paused:
+        if not self._paused and self._is_there:
             self._lines = lines
             self._show_events()
 
     # --- drawing -------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        if not self._is_there:
+            return
         now_s = time.monotonic()
         elapsed_s = (boot_ns() - self._began_ns) / 1e9
         head = head_text(self._path, self._status, elapsed_s, self._chosen)
@@ -233,7 +242,7 @@ class LiveScreen(App[None]):
 
     def on_resize(self) -> None:
         """Columns have other widths."""
-        if self._mounted_all:
+        if self._is_there:
             self._draw_anew()
 
     def _draw_anew(self) -> None:
@@ -296,8 +305,8 @@ class LiveScreen(App[None]):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Of the chosen rows only that of the table that takes keys is marked."""
         if isinstance(event.widget, DataTable):
-            for name in _TABLES:
-                self._table(name).show_cursor = event.widget.id == name
+            for table in self.query(DataTable):
+                table.show_cursor = table is event.widget
 
     # --- keys ----------------------------------------------------------------------------------
 
@@ -347,10 +356,12 @@ class LiveScreen(App[None]):
         self.push_screen(Pane("rtrace record --live", _HELP))
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self._set_filter(event.value)
+        if self._is_there:
+            self._set_filter(event.value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        self._leave_filter(event.input)
+        if self._is_there:
+            self._leave_filter(event.input)
 
     def _leave_filter(self, field: Input) -> None:
         field.display = False

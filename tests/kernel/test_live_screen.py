@@ -138,6 +138,18 @@ def test_the_end_by_a_signal_and_of_a_bounded_recording(tmp_path: Path) -> None:
     assert run_rtrace("report", recording.path).status == 0
 
 
+def test_no_colours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    with live(tmp_path) as (on, recording):
+        on.press("q")
+        assert recording.process.wait(DEADLINE_S) == 0
+    codes = {
+        code for found in re.findall(rb"\x1b\[([\d;]*)m", on.text) for code in found.split(b";")
+    }
+    # Attributes, and the default colours.
+    assert codes <= {b"", b"0", b"1", b"2", b"4", b"7", b"39", b"49"}
+
+
 @pytest.mark.parametrize("name", ["dumb", ""])
 def test_lines_on_a_terminal_that_cannot_be_drawn_on(tmp_path: Path, name: str) -> None:
     with terminal() as on, Live(tmp_path, on, term=name) as recording:
