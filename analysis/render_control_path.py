@@ -119,7 +119,7 @@ def _grouped(rows: list[Json]) -> list[tuple[str, bool]]:
         if len(found) > 1 and protocol == "shim-ttrpc":
             right = f"{right} and {count(len(found) - 1, 'more shim')}"
         elif len(found) > 1:
-            left = f"{left} and {count(len(found) - 1, 'more')[:-1].rstrip()}"
+            left = f"{left} and {len(found) - 1} more"
         by = f" by {printable(short_socket(first['socket']))}" if len(found) == 1 else ""
         late = "" if at_end else ", not at the end"
         waits = "" if all(row["accepted"] for row in found) else ", not accepted"
