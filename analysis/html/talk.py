@@ -32,7 +32,8 @@ def build_talk(report: Json) -> Json | None:
     """Nodes and edges of the drawing; None if nothing was connected, or it is not known.
 
     Returns:
-        ``nodes``: ``id``, ``name``, ``role``, ``note`` (its container), ``column`` (0: clients).
+        ``nodes``: ``id``, ``name``, ``role``, ``note`` (its container; ended), ``column`` (0:
+        clients).
         ``edges``: ``from``, ``to`` (ids), ``state``, ``socket``, ``protocol``. ``leftOut``: nodes.
     """
     edges: dict[tuple[str, str], Json] = {}
@@ -46,6 +47,7 @@ def build_talk(report: Json) -> Json | None:
     if not edges:
         return None
     names = {c["id"]: printable(c["name"] or c["id"][:12]) for c in report["containers"]}
+    gone = {p["id"]: "ended" for p in report["processes"] if p["exit_ns"] is not None}
     found = sorted(edges.values(), key=lambda edge: _STATES.index(edge["state"]))
     kept: dict[str, int] = {}
     room = [_DRAWN] * 4
@@ -60,7 +62,7 @@ def build_talk(report: Json) -> Json | None:
             "id": id_,
             "name": f"{printable(refs[id_]['name']) or '?'} ({refs[id_]['tgid']})",
             "role": refs[id_]["role"],
-            "note": names.get(refs[id_]["container"], ""),
+            "note": ", ".join(filter(None, (names.get(refs[id_]["container"]), gone.get(id_)))),
             "column": column,
         }
         for id_, column in kept.items()

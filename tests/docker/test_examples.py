@@ -15,6 +15,9 @@ import pytest
 from demo.privatedocker import PrivateDocker
 from tests.examples import pages
 from tests.kernel.recording import RTRACE, wait_for
+from tracer.capture_format import PROCESSES
+from tracer.capture_reader import CaptureReader
+from tracer.errors import CaptureError
 
 pytestmark = [pytest.mark.docker, pytest.mark.kernel]
 
@@ -43,7 +46,7 @@ def test_the_tutorials_recording(private_docker: PrivateDocker, tmp_path: Path) 
         options = ("--after", "1s", "--apart", "1s", "--buffer", "64MiB")
         recorder = subprocess.Popen([RTRACE, *words, *options], cwd=tmp_path, stderr=file)
     try:
-        wait_for((tmp_path / "host.rtrace.segments").exists, "the recording")
+        wait_for(lambda: knows_who_lives(tmp_path / "host.rtrace.segments"), "the recording")
         init = docker("inspect", "-f", "{{.State.Pid}}", name).stdout.strip()
         shim = int(Path(f"/proc/{init}/stat").read_text().rpartition(")")[2].split()[1])
         os.kill(shim, signal.SIGKILL)
@@ -61,6 +64,15 @@ def test_the_tutorials_recording(private_docker: PrivateDocker, tmp_path: Path) 
         recorder.wait()
         docker("rm", "-f", name)
     assert shape(line) == shape(sample("saved host-")[0])
+
+
+def knows_who_lives(recording: Path) -> bool:
+    """Whether the recorder has read /proc: until then it takes no process for a shim."""
+    try:
+        with CaptureReader(recording) as reader:
+            return any(kind == PROCESSES for kind, _ in reader.chunks())
+    except CaptureError:
+        return False  # it has just begun
 
 
 def why(path: Path, pid: int) -> str:

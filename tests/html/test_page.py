@@ -13,7 +13,7 @@ from analysis.html.report_page import render_report_page
 from analysis.model import open_capture
 from analysis.report import build_report
 from tests import incidents, lives
-from tests.html.conftest import Open, Opened
+from tests.html.conftest import Open, Opened, page_of
 from tests.incidents import PAYLOADS
 from tests.streams import Stream
 
@@ -94,6 +94,26 @@ def test_findings_and_steps_jump_to_their_place(open_page: Open) -> None:
     page.click("#step-after")
     assert page.locator("#story .step[aria-current]").count() == 1
     assert opened.problems == []
+
+
+def test_numbers_of_steps_stay_in_order_whatever_was_shown_before(open_page: Open) -> None:
+    opened = open_page(page_of(Path("tests/examples/shop.rtrace")))
+    count = opened.page.locator("#story .step").count()
+    for _ in range(count):
+        opened.page.click("#step-after")
+    opened.run("rtrace.picture.show([3.02e9, 4.45e9], [0, 30])")
+    drawn = (
+        "rtrace.chart.getZr().storage.getDisplayList(true)"
+        ".filter((shape) => shape.type === 'circle' && shape.getTextContent())"
+        ".map((shape) => [Number(shape.getTextContent().style.text), shape.shape.cx])"
+    )
+    opened.wait(f"{drawn}.length === {count}")
+    where = dict(opened.run(drawn))
+    rows: dict[int, list[float]] = {}
+    for _, row, number in opened.run("rtrace.steps"):
+        rows.setdefault(row, []).extend([where[number]] if number in where else [])
+    assert any(len(places) > 1 for places in rows.values())
+    assert all(places == sorted(places) for places in rows.values())
 
 
 def test_search(open_page: Open) -> None:

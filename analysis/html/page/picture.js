@@ -93,6 +93,7 @@
         items.push([step.ts, state.rowOf.get(process), i + 1]);
       }
     });
+    rtrace.steps = items;
     return items;
   }
 

@@ -175,8 +175,12 @@
     }
     const current = rtrace.currentStep === api.value(2);
     const { colors } = rtrace;
-    const cx = Math.max(x, (params.context[row] ?? -Infinity) + 18);
-    params.context[row] = cx;
+    // Not in the order in which they are drawn: what was in the window before is drawn first.
+    const places = rtrace.steps
+      .filter(([, itsRow, number]) => itsRow === row && number <= api.value(2))
+      .map(([ts]) => api.coord([ts, row])[0])
+      .filter((place) => inside(params, place));
+    const cx = places.reduce((last, place) => Math.max(place, last + 18), -Infinity);
     const cy = y - lane(api) * 0.42;
     return {
       type: "group",
