@@ -42,6 +42,9 @@ SAMPLES = {
     ("docs/capture-format.md", "ts_ns          integer"): _FORMAT,
 }
 
+# Pages whose blocks with a language have a test of their own.
+ELSEWHERE = {"docs/export.md": "tests/unit/test_export_page.py"}
+
 _LAB = "needs labs; tests/lab plays and records them"
 # Commands that are only parsed, and why. A pattern that fits none of the pages' is a mistake.
 NOT_RUN = {
