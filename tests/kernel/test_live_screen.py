@@ -114,7 +114,7 @@ def test_a_recorder_that_is_killed(tmp_path: Path) -> None:
             (recorder,) = children(recording.pid)
             os.kill(recorder, signal.SIGKILL)
             wait_for(lambda: on.settings() == before, "the terminal as it was")
-        wait_for(lambda: on.text.rfind(NORMAL) > on.text.rfind(ALTERNATE), "the screen's end")
+            wait_for(lambda: on.text.rfind(NORMAL) > on.text.rfind(ALTERNATE), "the screen's end")
 
 
 def test_a_terminal_that_is_gone(tmp_path: Path) -> None:
