@@ -12,8 +12,8 @@ from analysis.redaction.spans import Span
 
 # A name of a secret, and behind a space or a dash what is neither word, number nor path.
 _BESIDE = re.compile(
-    r"(?i)(?P<name>[\w.-]{0,40}?(?:key|secret|token|passw(?:or)?d|passphrase|credential|api|access|private))"
-    r"(?:[ \t:=>,\"'.-]|\\n){1,5}(?P<value>[A-Za-z0-9+_=-]{12,})(?![\w/.+-])"
+    r"(?i)(?:key|secret|token|passw(?:or)?d|passphrase|credential|api|access|private)"
+    r"(?:[ \t:=>,\"'.-]|\\n){1,5}(?P<value>[A-Za-z0-9+_=-]{12,400}+)(?![\w/.+-])"
 )
 _TELLING = ("key", "secret", "token", "pass", "credential", "api", "access", "private")
 # `password x` as in .netrc and configurations, `the password for x is "y"` in a sentence.

@@ -52,16 +52,16 @@ _NEXT_PAIR = re.compile(r"[,;&|]+(?:\Z|\"|'|[\w.%\[\]-]+(?:=|:))")
 _MORE_TOKENS = re.compile(
     r"(?<![A-Za-z0-9])(?:dckr_(?:pat|oat)_[\w-]{20,}|gl[a-z]{2,6}-[\w-]{20,}|AKC[A-Za-z0-9]{10,}|"
     r"[a-z]{1,8}[_-](?:live|test|prod|sandbox|secret|api|auth|admin|proj|pat|key)[_-]"
-    r"(?=[\w-]*\d)[A-Za-z0-9][\w-]{11,}|"
+    r"(?=[\w-]{0,60}\d)[A-Za-z0-9][\w-]{11,}|"
     r"(?:sk|pk|rk|ak|gsk|sgp|sbp|scp|lin|key|pat|nvapi|dnkey|tskey|CFPAT|NF)[_-]"
-    r"(?=[\w-]*\d)[\w-]{20,}|(?:pub|sub|sec)-c-[0-9a-z-]{30,}|amzn\.mws\.[\w-]{30,}|"
+    r"(?=[\w-]{0,60}\d)[\w-]{20,}|(?:pub|sub|sec)-c-[0-9a-z-]{30,}|amzn\.mws\.[\w-]{30,}|"
     r"NR[A-Z]{2}-[\w-]{16,}|LTAI[A-Za-z0-9]{12,}|(?:AKIA|ASIA|A3T)[A-Z0-9]{16,}|"
     r"xox[a-z]-[\w-]{16,}|[A-Z0-9]{5}(?:-[A-Z0-9]{5}){4}(?![\w-])|"
     r"\$(?:\d[a-z]?|y|gy|P|H|S|sha1|md5|apr1|argon2[a-z]*|pbkdf2[\w-]*|scrypt)\$[\w./$=,+-]{16,})"
 )
 _ORACLE = re.compile(r"jdbc:oracle:[a-z]{1,8}:[^/\s:]{1,40}/(?P<value>[^@\s]+)@")
 _HOOK = re.compile(r"(?i)hook")
-_HOOK_PART = re.compile(r"(?<=[/@])(?=[\w-]*\d)[\w-]{16,}")
+_HOOK_PART = re.compile(r"(?<=[/@])(?=[\w-]{0,60}\d)[\w-]{16,}")
 _RANDOM = re.compile(r"[A-Za-z0-9_+=-]{20,}")
 _BASE64_WHOLE = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/]{32,}={0,2}(?![A-Za-z0-9+/_=-])")
 _HEX = re.compile(r"(?<![A-Za-z0-9])[0-9a-fA-F]{32,}(?![A-Za-z0-9])")
