@@ -76,7 +76,10 @@ def restart(scene: Scene) -> None:
 @scenario("container-exit")
 def container_exit(scene: Scene) -> None:
     """Process 1 exits by itself: does the shim exit too, and do zombies stay?"""
-    web = scene.docker_run("web", "sh", "-c", "sleep 1; exit 3")
+    scene.run("mkfifo", "/srv/end")  # it ends when it was looked at, however long that takes
+    command = ("sh", "-c", "read -r _ </srv/end; exit 3")
+    web = scene.docker_run("web", *command, options=("-v", "/srv:/srv:ro"))
+    scene.run("sh", "-c", "echo >/srv/end")
     step = scene.witness.steps[-1]
     scene.wait_gone(web.init, web.shim)
     scene.ask_docker()
