@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,14 @@ def as_int(value: object) -> int:
 def int64(values: Array) -> npt.NDArray[np.int64]:
     """Unsigned numbers as int64, which does not mix with Int64 to float as uint64 does.
 
-    Forged ones become the largest number.
+    Forged ones become the largest number. The result may be the same memory: nobody writes to it.
     """
     if values.dtype == np.uint64:
-        return np.minimum(values, np.uint64(MAX)).astype(np.int64)
-    return values.astype(np.int64)
+        values = np.ascontiguousarray(values)
+        if values.max(initial=0) > MAX:
+            values = np.minimum(values, np.uint64(MAX))
+        return values.view(np.int64)
+    return values.astype(np.int64, copy=False)
 
 
 def objects(values: Iterable[Any]) -> Array:
@@ -58,6 +62,17 @@ def frame(data: Mapping[str, Any], index: pd.Index | None = None) -> pd.DataFram
         for name, values in data.items()
     }
     return pd.DataFrame(columns, index=index, copy=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What makes a column (Int64) of numbers of which none is below 0: those are not known."""
+
+    values: Array
+
+    def __call__(self, rows: Rows) -> pd.arrays.IntegerArray:
+        values = int64(self.values[rows])
+        return nullable(values, values >= 0)
 
 
 class Columns:
@@ -92,6 +107,15 @@ class Columns:
             found = self._made[name] = pd.Series(values, dtype=dtype, copy=False)
         return found
 
+    def filled(self, name: str) -> npt.NDArray[np.int64]:
+        """A column of integers, -1 where NA. If it is kept in that form it is no copy."""
+        maker = self._makers[name]
+        if not isinstance(maker, Known):
+            return self[name].to_numpy(np.int64, na_value=-1)
+        values = int64(maker.values).view()
+        values.flags.writeable = False
+        return values
+
     def frame(self, rows: Rows = slice(None)) -> pd.DataFrame:
         """All columns of some rows."""
         index = None if self._index is None else self._index(rows)
@@ -100,6 +124,13 @@ class Columns:
 
 # What has columns by name.
 Frame = pd.DataFrame | Columns
+
+
+def filled(frame: Frame, name: str) -> npt.NDArray[np.int64]:
+    """A column of integers, -1 where NA: not to be written to."""
+    if isinstance(frame, Columns):
+        return frame.filled(name)
+    return frame[name].to_numpy(np.int64, na_value=-1)
 
 
 def nullable(
@@ -208,6 +239,13 @@ def sort_keys(
     """Numbers that sort as (group, time) does; ``marks`` are the sorted times to compare with."""
     rank = np.searchsorted(marks, times, side="right")
     return (groups.astype(np.int64) << 32) | rank
+
+
+def stretch(values: Array, number: int) -> tuple[int, int]:
+    """Where a number begins and ends in sorted ones."""
+    # Of another type than theirs numpy would convert all of them.
+    begin, end = np.searchsorted(values, np.array((number, number + 1), values.dtype)).tolist()
+    return begin, end
 
 
 def rows_of(frame: pd.DataFrame, names: tuple[str, ...]) -> list[tuple[Any, ...]]:

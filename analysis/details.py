@@ -1,7 +1,7 @@
 """The details of a capture as columns: what was executed with which arguments, and cgroups.
 
-A busy host executes few programs in few cgroups, again and again: each distinct text is kept and
-decoded once, and a detail has the numbers of its texts.
+A busy host executes few programs in few cgroups, again and again: each distinct text is kept
+once, and a detail has the numbers of its texts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.columns import factorize_pairs, frame, int64, objects, put_in_order, text
+from analysis.command_lines import Lines
 from tracer import abi
 from tracer.abi import DetailType
 
@@ -50,18 +51,26 @@ class _Numbers(dict[bytes, int]):
         return number
 
 
+class _Texts(dict[bytes, str]):
+    """Decodes each distinct text once."""
+
+    def __missing__(self, key: bytes) -> str:
+        found = self[key] = text(key)
+        return found
+
+
 class Details:
     """Details by ts_ns: see `collect`.
 
     Attributes:
         rows: their headers, a structured array: the fields of ``abi.DetailHeader``.
         is_exec: by row, it belongs to an exec; else the process was moved to a cgroup.
-        filename, args: distinct values; ``programs`` has by row the number of both.
+        filename, args: distinct pairs; ``programs`` has by row the number of both.
         cgroup, cgroup_v1: likewise, and ``places``.
     """
 
     def __init__(
-        self, rows: Array, programs: tuple[Codes, Array, Array], places: tuple[Codes, Array, Array]
+        self, rows: Array, programs: tuple[Codes, Array, Lines], places: tuple[Codes, Array, Array]
     ) -> None:
         self.rows = rows
         self.is_exec: npt.NDArray[np.bool_] = rows["type"] == DetailType.EXEC
@@ -80,7 +89,7 @@ class Details:
         data: dict[str, Any] = {
             "type": objects(["ATTACH", "EXEC"])[self.is_exec.astype(np.int8)],
             "filename": self.filename[self.programs],
-            "args": self.args[self.programs],
+            "args": self.args.of(self.programs),
             "args_cut": self.rows["args_total"] > self.rows["args_len"],
             "cgroup": self.cgroup[self.places],
             "cgroup_v1": self.cgroup_v1[self.places],
@@ -131,15 +140,12 @@ class Collector:
         )
         return Details(
             rows,
-            _decoded(
-                programs, rows["filename_len"].astype(np.int64), self._program_texts, _program
-            ),
-            _decoded(
+            _programs(programs, rows["filename_len"].astype(np.int64), self._program_texts),
+            _places(
                 places,
                 # Of an ATTACH the path is in another form.
                 int64(rows["cgroup_len"]) << 1 | (rows["type"] == DetailType.EXEC),
                 self._place_texts,
-                _place,
             ),
         )
 
@@ -165,21 +171,33 @@ def _headers_at(content: bytes, begins: npt.NDArray[np.int64]) -> Array:
     return rows
 
 
-def _decoded(
-    numbers: Codes, splits: npt.NDArray[np.int64], known: _Numbers, decode: Any
-) -> tuple[Codes, Array, Array]:
-    """Number the distinct pairs of texts: the same bytes may be split in several ways."""
+def _pairs(
+    numbers: Codes, splits: npt.NDArray[np.int64], known: _Numbers
+) -> tuple[Codes, list[tuple[bytes, int]]]:
+    """Number the distinct pairs of texts, and where each is split: the same bytes may be in
+    several ways."""
     codes, first = factorize_pairs(numbers, splits)
     keys = list(known)
     which, split = numbers[first].tolist(), splits[first].tolist()
-    pairs = [decode(keys[n], s) for n, s in zip(which, split, strict=True)]
-    left, right = (objects(column) for column in (zip(*pairs, strict=True) if pairs else ((), ())))
-    return codes.astype(np.int32), left, right
+    pairs = [(keys[number], at) for number, at in zip(which, split, strict=True)]
+    return codes.astype(np.int32), pairs
 
 
-def _program(texts: bytes, filename: int) -> tuple[str, tuple[str, ...]]:
-    args = texts[filename:]
-    return text(texts[:filename]), tuple(text(args.removesuffix(b"\0")).split("\0")) if args else ()
+def _programs(
+    numbers: Codes, splits: npt.NDArray[np.int64], known: _Numbers
+) -> tuple[Codes, Array, Lines]:
+    codes, pairs = _pairs(numbers, splits, known)
+    filenames = _Texts()  # of many command lines few programs are run
+    filename = objects([filenames[texts[:split]] for texts, split in pairs])
+    return codes, filename, Lines([texts[split:] for texts, split in pairs])
+
+
+def _places(
+    numbers: Codes, splits: npt.NDArray[np.int64], known: _Numbers
+) -> tuple[Codes, Array, Array]:
+    codes, pairs = _pairs(numbers, splits, known)
+    places = [_place(texts, split) for texts, split in pairs]
+    return codes, objects([group for group, _ in places]), objects([group for _, group in places])
 
 
 def _place(texts: bytes, split: int) -> tuple[str, str]:

@@ -16,7 +16,8 @@ import pandas as pd
 
 from analysis import losses
 from analysis.columns import History, int64, objects
-from analysis.identity import Identities, identify
+from analysis.command_lines import CommandLines, Lines
+from analysis.identity import Codes, Identities, identify
 from analysis.table import Table
 from analysis.unseen import find_lost_births
 from tracer.abi import Type
@@ -42,33 +43,35 @@ class Execs:
     Attributes:
         pos: number of the process. from_ns: since when it had this image; BEFORE.
         filename: what was exec'd, or /proc/PID/exe; None if not known.
-        args: argv, tuple of str; () if not known.
+        args: argv; () if not known.
         executed: the exec itself was recorded, at from_ns.
         birth: by process, the row that it was born with (its forker's then); -1: not known.
+        last: by process, the row that it ran last; -1: not known.
     """
 
-    pos: Ints
+    pos: Codes
     from_ns: Ints
     filename: Array
-    args: Array
+    args: CommandLines
     executed: Bools
-    birth: Ints
+    birth: Codes
+    last: Codes
 
 
 @dataclass
 class Forks:
     """Who forked whom, when: process numbers and boot-time ns. One row a fork seen."""
 
-    child: Ints
-    forker: Ints
+    child: Codes
+    forker: Codes
     fork_ns: Ints
 
-    def births(self, pos: Ints, from_ns: Ints, count: int) -> Ints:
+    def births(self, pos: Codes, from_ns: Ints, count: int) -> Codes:
         """Of rows that processes get over time and pass on to what they fork (``pos``, ``from_ns``
         of each): the one that each process was born with, -1: none."""
         found = History(pos, from_ns).before(self.forker, self.fork_ns)
         # Links: a known row r is the end -2 - r; -1 is unknown; else the forker's own birth.
-        link = np.full(count, -1, np.int64)
+        link = np.full(count, -1, np.int32)
         link[self.child] = np.where(found >= 0, -2 - found, self.forker)
         ends = follow(link)
         return np.where(ends <= -2, -2 - ends, -1)
@@ -77,11 +80,7 @@ class Forks:
 def find_forks(table: Table, who: Identities) -> Forks:
     child, forker = who.of(Type.FORK), who.of(Type.FORK, "forker")
     known = np.flatnonzero((child >= 0) & (forker >= 0) & (child != forker))
-    return Forks(
-        child[known].astype(np.int64),
-        forker[known].astype(np.int64),
-        int64(table.of(Type.FORK)["ts_ns"])[known],
-    )
+    return Forks(child[known], forker[known], int64(table.of(Type.FORK)["ts_ns"][known]))
 
 
 def find_execs(table: Table) -> Execs:
@@ -94,6 +93,8 @@ def find_execs(table: Table) -> Execs:
         if len(table.procs):
             found = _with_proc(table, who, found, forks)
         found.birth = forks.births(found.pos, found.from_ns, len(who))
+        found.last = found.birth.copy()
+        found.last[found.pos] = np.arange(len(found.pos))  # the last row of each stays
         table.cache["execs"] = found
     return found
 
@@ -106,7 +107,7 @@ def birth_times(table: Table, who: Identities) -> Ints:
     return np.where(lost, who.start_ns, result)
 
 
-def follow(link: Ints) -> Ints:
+def follow(link: Codes) -> Codes:
     """Ends of chains: ``link[i]`` is the next one, an end links to itself or is -1 - something.
 
     Takes log2 of the longest chain steps. In a circle the result is some member of it.
@@ -124,9 +125,9 @@ def follow(link: Ints) -> Ints:
 def _recorded(table: Table, who: Identities) -> Execs:
     """EXEC events with their details; a detail whose event was lost stands for itself."""
     events, details = table.of(Type.EXEC), table.detail_rows
-    codes, times = who.of(Type.EXEC).astype(np.int64), int64(events["ts_ns"])
+    codes, times = who.of(Type.EXEC), int64(events["ts_ns"])
     rows = np.flatnonzero(details.is_exec)
-    of_detail = who.of("details").astype(np.int64)[rows]
+    of_detail = who.of("details")[rows]
     at_detail = details["ts_ns"][rows]
     found = History(of_detail, at_detail).before(codes, times)
     same = found >= 0
@@ -141,18 +142,20 @@ def _recorded(table: Table, who: Identities) -> Execs:
     detail = np.concatenate([detail, rows[alone]])
     order = np.lexsort((from_ns, pos))
     order = order[pos[order] >= 0]
-    program = take(details.programs, detail[order], -1)
+    program = take(details.programs, detail[order], -1).astype(np.int32, copy=False)
+    unknown = np.full(len(who), -1, np.int32)
     return Execs(
         pos=pos[order],
         from_ns=from_ns[order],
         filename=take(details.filename, program, None),
-        args=take(details.args, program, ()),
+        args=CommandLines(program, details.args.with_seen(table.procs["args"].tolist())),
         executed=np.ones(len(order), bool),
-        birth=np.full(len(who), -1, np.int64),
+        birth=unknown,
+        last=unknown,
     )
 
 
-def _is_same_as_next(codes: Ints, times: Ints) -> Bools:
+def _is_same_as_next(codes: Codes, times: Ints) -> Bools:
     """Two details of one process and time: forged. The last one counts."""
     result = np.zeros(len(codes), bool)
     result[:-1] = (codes[1:] == codes[:-1]) & (times[1:] == times[:-1])
@@ -163,33 +166,34 @@ def _is_same_as_next(codes: Ints, times: Ints) -> Bools:
 class _Sightings:
     """What /proc said of processes, by time."""
 
-    pos: Ints
+    pos: Codes
     time: Ints
     exe: Array
-    args: Array
+    args: CommandLines
 
     def take(self, rows: npt.NDArray[Any]) -> _Sightings:
-        return _Sightings(self.pos[rows], self.time[rows], self.exe[rows], self.args[rows])
+        return _Sightings(self.pos[rows], self.time[rows], self.exe[rows], self.args.take(rows))
 
 
-def _sightings(table: Table, who: Identities) -> _Sightings:
+def _sightings(table: Table, who: Identities, lines: Lines) -> _Sightings:
     procs = table.procs
     late = (procs["phase"] == "end").to_numpy()
     time = procs["ts_ns"].to_numpy(np.int64).copy()
     unknown = np.flatnonzero(time < 0)
     time[unknown] = np.where(late[unknown], table.last_ns, table.kept_from_ns)
-    codes = who.of("procs").astype(np.int64)
+    codes = who.of("procs")
     # A zombie has neither: that is no image.
     shown = procs["exe"].notna().to_numpy() | (procs["args"].map(len) > 0).to_numpy(bool)
     order = np.argsort(time, kind="stable")
     order = order[(codes[order] >= 0) & shown[order]]
+    numbers = (len(lines) - len(procs) + order).astype(np.int32)  # they are the last ones
     return _Sightings(
-        codes[order], time[order], procs["exe"].to_numpy()[order], procs["args"].to_numpy()[order]
+        codes[order], time[order], procs["exe"].to_numpy()[order], CommandLines(numbers, lines)
     )
 
 
 def _with_proc(table: Table, who: Identities, execs: Execs, forks: Forks) -> Execs:
-    seen = _sightings(table, who)
+    seen = _sightings(table, who, execs.args.lines)
     history = History(execs.pos, execs.from_ns)
     following = history.after(seen.pos, seen.time)
     seen = seen.take(~_is_of_next(execs, seen, following))
@@ -241,7 +245,8 @@ def _fill(execs: Execs, seen: _Sightings, history: History) -> None:
     empty = empty[pd.isna(execs.filename[row[empty]])]
     # Written backwards: the earliest sighting stays.
     for at in empty[::-1].tolist():
-        execs.filename[row[at]], execs.args[row[at]] = seen.exe[at], seen.args[at]
+        execs.filename[row[at]] = seen.exe[at]
+        execs.args.numbers[row[at]] = seen.args.numbers[at]
 
 
 def _add(execs: Execs, seen: _Sightings, from_ns: Ints) -> Execs:
@@ -250,14 +255,16 @@ def _add(execs: Execs, seen: _Sightings, from_ns: Ints) -> Execs:
     pos = np.concatenate([execs.pos, seen.pos])
     times = np.concatenate([execs.from_ns, from_ns])
     order = np.lexsort((times, pos))
+    numbers = np.concatenate([execs.args.numbers, seen.args.numbers])
     executed = np.concatenate([execs.executed, np.zeros(len(seen.pos), bool)])
     return Execs(
         pos=pos[order],
         from_ns=times[order],
         filename=np.concatenate([execs.filename, seen.exe])[order],
-        args=np.concatenate([execs.args, seen.args])[order],
+        args=CommandLines(numbers[order], execs.args.lines),
         executed=executed[order],
         birth=execs.birth,
+        last=execs.last,
     )
 
 
@@ -285,7 +292,7 @@ def _add_missed(table: Table, execs: Execs, seen: _Sightings, forks: Forks, begi
     return _add(execs, seen.take(rows), seen.time[rows])
 
 
-def take(values: Any, rows: Ints, missing: Any) -> Array:
+def take(values: Any, rows: Array, missing: Any) -> Array:
     """values[rows], and ``missing`` where the row is -1."""
     known = np.asarray(values)
     if not len(known):

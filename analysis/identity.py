@@ -1,6 +1,8 @@
 """Numbers for processes: row numbers of the processes frame instead of (tgid, start_ns).
 
-Everything behind works on these int32 numbers; the strings "tgid:start_ns" are made once.
+Everything behind works on these int32 numbers, and numbers rows in the same way: what has a value
+for each of millions of processes is what takes memory, and 2**31 records would take 170 GB. The
+strings "tgid:start_ns" are made once.
 """
 
 from __future__ import annotations
@@ -70,6 +72,13 @@ class Identities:
         """
         found = self._codes.get((source, role))
         return found if found is not None else np.empty(0, np.int32)
+
+    @cached_property
+    def forker(self) -> Codes:
+        """Who forked each process; UNKNOWN."""
+        result = np.full(len(self), UNKNOWN, np.int32)
+        result[self.of(Type.FORK)] = self.of(Type.FORK, "forker")
+        return result
 
     def names(self, codes: npt.NDArray[Any]) -> Array:
         """Ids "tgid:start_ns" of process numbers; None where not known."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from analysis.columns import Rows, objects
 from analysis.execs import Execs, birth_times, find_execs, find_forks, take
-from analysis.identity import Identities
+from analysis.identity import Codes, Identities
 from analysis.table import Table
 from tracer.abi import Type
 
@@ -27,7 +27,7 @@ class Texts:
         values: str; the same one may be there twice.
     """
 
-    codes: npt.NDArray[np.int64]
+    codes: Codes
     values: Array
 
     def of(self, rows: Rows) -> Array:
@@ -52,33 +52,28 @@ class Images:
     fork: that is what the kernel gives it.
 
     Attributes:
-        last: row of ``execs`` that each process ran last; -1: not known.
         cgroup: path in the v2 hierarchy, "" if there is none.
         cgroup_v1: path in the v1 pids or memory hierarchy, likewise.
     """
 
     execs: Execs
-    last: npt.NDArray[np.int64]
     cgroup: Texts
     cgroup_v1: Texts
 
     def filename(self, rows: Rows) -> Array:
         """What some processes have exec'd, or /proc/PID/exe; None if not known."""
-        return take(self.execs.filename, self.last[rows], None)
+        return take(self.execs.filename, self.execs.last[rows], None)
 
     def args(self, rows: Rows) -> Array:
         """argv of some processes, tuples of str; () if not known."""
-        return take(self.execs.args, self.last[rows], ())
+        return self.execs.args.of(self.execs.last[rows])
 
 
 def find_images(table: Table, who: Identities) -> Images:
     """Images of all processes (once: the table keeps the result)."""
     found = table.cache.get("images")
     if not isinstance(found, Images):
-        execs = find_execs(table)
-        last = execs.birth.copy()
-        last[execs.pos] = np.arange(len(execs.pos))  # the last row of each stays
-        found = table.cache["images"] = Images(execs, last, *_cgroups(table, who))
+        found = table.cache["images"] = Images(find_execs(table), *_cgroups(table, who))
     return found
 
 
@@ -89,7 +84,7 @@ def _cgroups(table: Table, who: Identities) -> tuple[Texts, Texts]:
     numbers = [number for _, number, _ in parsed if number]
     v1_number = max(set(numbers), key=numbers.count) if numbers else -1
     seen = np.flatnonzero((who.of("procs") >= 0) & ~_are_zombies(table, who))
-    seen_by = who.of("procs")[seen].astype(np.int64)
+    seen_by = who.of("procs")[seen]
     seen_ns = procs["ts_ns"].to_numpy(np.int64)[seen]
     is_exec, hierarchy, times = details.is_exec, details["hierarchy"], details["ts_ns"]
     result = []
@@ -97,12 +92,13 @@ def _cgroups(table: Table, who: Identities) -> tuple[Texts, Texts]:
         moved = ~is_exec & (hierarchy == number)
         rows = np.flatnonzero(is_exec | moved)
         # The path of a move is its only one, whatever the hierarchy.
-        texts = details.places[rows].astype(np.int64)
+        texts = details.places[rows]
         texts[is_exec[rows]] += len(details.cgroup) if position else 0
         paths = [details.cgroup, details.cgroup_v1, objects(p[position] for p in parsed)]
         values = np.concatenate(paths)
-        texts = np.concatenate([texts, seen + len(details.cgroup) + len(details.cgroup_v1)])
-        codes = np.concatenate([who.of("details")[rows].astype(np.int64), seen_by])
+        told = seen + len(details.cgroup) + len(details.cgroup_v1)
+        texts = np.concatenate([texts, told.astype(np.int32)])
+        codes = np.concatenate([who.of("details")[rows], seen_by])
         at = np.concatenate([times[rows], seen_ns])
         order = np.lexsort((at, codes))
         _date_back(codes, at, order, len(rows), table, who)
@@ -124,7 +120,7 @@ def _are_zombies(table: Table, who: Identities) -> npt.NDArray[np.bool_]:
 
 
 def _date_back(
-    codes: Ints, at: Ints, order: Ints, recorded: int, table: Table, who: Identities
+    codes: Codes, at: Ints, order: Ints, recorded: int, table: Table, who: Identities
 ) -> None:
     """What /proc said is true from a process's beginning if nothing is known from before: its
     children have it, also those that are older than the snapshot. Changes ``at`` in place.

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from analysis.columns import Frame
+from analysis.columns import Frame, filled
 from analysis.hops import CONFIRMED, Groups
 from analysis.identity import Codes, Identities
 from analysis.observations import SKEW_NS, Observations, Times
@@ -37,7 +36,7 @@ class Lives:
         short: any walk of one of its threads did not.
         threads: more than one of its threads had children, or exited before it.
         last_birth: latest fork among those that it did list, if there was one walk; 0.
-        ns_init, subreaper: bool.
+        ns_init, subreaper: bool. pidns: -1 not known.
         parent: last known parent of its own.
     """
 
@@ -56,7 +55,7 @@ class Lives:
     last_birth: Times
     ns_init: Bools
     subreaper: Bools
-    pidns: pd.Series[int]
+    pidns: Ints
     parent: Codes
 
     def is_alive(self, process: npt.NDArray[Any], time: Times) -> Bools:
@@ -87,8 +86,7 @@ class Lives:
         return -1
 
     def _is_same_namespace(self, process: int, other: int) -> bool:
-        found = self.pidns.iloc[[process, other]]
-        return bool(found.notna().all()) and found.nunique() == 1
+        return bool(self.pidns[process] == self.pidns[other] >= 0)
 
 
 def _add_unlisted(left: Times, groups: Groups, seen: Observations) -> None:
@@ -121,10 +119,8 @@ def find_lives(
         parent: last known parent of each process.
     """
     count = len(who)
-    exits = processes["exit_ns"].to_numpy(np.int64, na_value=-1)
-    gone, released = find_ends(
-        table, who, exits, processes["reap_ns"].to_numpy(np.int64, na_value=-1)
-    )
+    exits = filled(processes, "exit_ns")
+    gone, released = find_ends(table, who, exits, filled(processes, "reap_ns"))
     heir = np.full(count, -1, np.int32)
     # Zeros that nobody writes to cost no memory: most processes have no children to leave.
     heir_sure, heir_until = np.zeros(count, bool), np.zeros(count, np.int64)
@@ -180,6 +176,6 @@ def find_lives(
         last_birth=last_birth,
         ns_init=processes["ns_init"].to_numpy(bool),
         subreaper=processes["subreaper_ns"].notna().to_numpy(),
-        pidns=processes["pidns"],
+        pidns=filled(processes, "pidns"),
         parent=parent,
     )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from analysis.columns import Columns, History
 from analysis.execs import follow
-from analysis.identity import identify
+from analysis.identity import Codes, identify
 from analysis.images import Texts, find_images
 from analysis.programs import Programs
 from analysis.table import Table
@@ -73,8 +73,8 @@ class Membership:
     """
 
     known: dict[str, Known]
-    inside: Ints
-    serves: Ints
+    inside: Codes
+    serves: Codes
     ids: list[str]
 
     def of(self, pos: int) -> str | None:
@@ -100,9 +100,9 @@ class Membership:
         return _group(self.serves, self.ids)
 
 
-def _group(numbers: Ints, ids: list[str]) -> dict[str, list[int]]:
+def _group(numbers: Codes, ids: list[str]) -> dict[str, list[int]]:
     order = np.argsort(numbers, kind="stable")
-    bounds = np.searchsorted(numbers[order], np.arange(len(ids) + 1)).tolist()
+    bounds = np.searchsorted(numbers[order], np.arange(len(ids) + 1, dtype=np.int32)).tolist()
     return {
         name: order[begin:end].tolist()
         for name, begin, end in zip(ids, bounds, bounds[1:], strict=False)
@@ -110,7 +110,7 @@ def _group(numbers: Ints, ids: list[str]) -> dict[str, list[int]]:
 
 
 def find_membership(
-    table: Table, processes: Columns, programs: Programs, parent: Ints
+    table: Table, processes: Columns, programs: Programs, parent: Codes
 ) -> Membership:
     """Find the containers and their processes.
 
@@ -131,7 +131,7 @@ def find_membership(
     # The v2 name wins.
     inside = _find_in_cgroups((images.cgroup_v1, images.cgroup), known, len(processes))
     numbers = {container: number for number, container in enumerate(known)}
-    serves = np.full(len(processes), -1, np.int64)
+    serves = np.full(len(processes), -1, np.int32)
     for pos in programs.positions(*_SERVANTS).tolist():
         container = named.get(int(programs.last[pos]))
         if container is not None:
@@ -175,14 +175,14 @@ def _add_facts(known: dict[str, Known], table: Table) -> None:
             entry.labels.update({str(k): str(v) for k, v in labels.items()})
 
 
-def _find_in_cgroups(cgroups: Iterable[Texts], known: dict[str, Known], count: int) -> Ints:
+def _find_in_cgroups(cgroups: Iterable[Texts], known: dict[str, Known], count: int) -> Codes:
     """Container of each process by its cgroups, as its number in ``known``, to which new ones
     are added; -1: none. What later cgroups say counts."""
-    result = np.full(count, -1, np.int64)
+    result = np.full(count, -1, np.int32)
     numbers = {container: number for number, container in enumerate(known)}
     for texts in cgroups:
         matches = [(text, _of_cgroup(texts.values[text], known)) for text in texts.used()]
-        found = np.full(len(texts.values) + 1, -1, np.int64)  # the last: no cgroup known
+        found = np.full(len(texts.values) + 1, -1, np.int32)  # the last: no cgroup known
         for text, match in matches:
             if match is not None:
                 container, runtime = match
@@ -218,10 +218,12 @@ def _of_cgroup(path: str, known: dict[str, Known]) -> tuple[str, str | None] | N
     return None
 
 
-def _add_runc_children(processes: Columns, programs: Programs, inside: Ints, serves: Ints) -> None:
+def _add_runc_children(
+    processes: Columns, programs: Programs, inside: Codes, serves: Codes
+) -> None:
     """`runc init` belongs to the container that runc was told to make, before its cgroup or
     namespace shows it; of what crun forks that which is in another pid namespace."""
-    pidns = processes["pidns"].to_numpy(np.int64, na_value=0)
+    pidns = np.maximum(processes.filled("pidns"), 0)
     for call in programs.positions("runc", "crun").tolist():
         if serves[call] < 0 or programs.of(call).verb not in MAKERS:
             continue
@@ -266,13 +268,13 @@ def is_stage(programs: Programs, pos: int) -> bool:
     )
 
 
-def _add_namespaces(processes: Columns, inside: Ints) -> None:
+def _add_namespaces(processes: Columns, inside: Codes) -> None:
     """What lives in the pid namespace of a container's process 1 is in the container.
 
     The kernel gives a dead namespace's inode to the next one: a process belongs to the last
     process 1 of that inode that is not younger than itself.
     """
-    pidns = processes["pidns"].to_numpy(np.int64, na_value=0)
+    pidns = np.maximum(processes.filled("pidns"), 0)
     heads = processes["ns_init"].to_numpy(bool) & (pidns > 0)
     born = processes["start_ns"].to_numpy(np.int64)
     rows = np.flatnonzero(heads)
@@ -284,7 +286,7 @@ def _add_namespaces(processes: Columns, inside: Ints) -> None:
     inside[todo[known]] = inside[rows[found[known]]]
 
 
-def _add_descendants(inside: Ints, serves: Ints, programs: Programs, parent: Ints) -> None:
+def _add_descendants(inside: Codes, serves: Codes, programs: Programs, parent: Codes) -> None:
     """What a container's process forked is in the container, unless its cgroup says otherwise."""
     forker = np.where(programs.forker >= 0, programs.forker, parent)
     link = np.where(inside >= 0, -2 - inside, forker)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis import losses
-from analysis.columns import Columns, Frame, History, nullable, objects
+from analysis.columns import Columns, Frame, History, Known, filled, nullable, objects
 from analysis.gaps import Lines, Moves, close, contradictions, draw_lines, hop_moves
 from analysis.hops import (
     BY_OVERFLOW,
@@ -96,7 +96,7 @@ def find_reparents(table: Table, processes: Frame, *, use_snapshots: bool = True
         len(moves),
         {
             "ts_ns": lambda rows: moves.time[rows],
-            "until_ns": lambda rows: nullable(moves.until[rows], moves.until[rows] >= 0),
+            "until_ns": Known(moves.until),
             "child": lambda rows: who.names(moves.child[rows]),
             "from_": lambda rows: who.names(moves.parent[rows]),
             "to": lambda rows: who.names(moves.to[rows]),
@@ -185,8 +185,8 @@ def find_parents(
             "child": lambda rows: who.names(child[rows]),
             "parent": lambda rows: who.names(parent[rows]),
             "from_ns": lambda rows: begin[rows],
-            "settled_ns": lambda rows: nullable(settled[rows], settled[rows] >= 0),
-            "until_ns": lambda rows: nullable(end[rows], end[rows] >= 0),
+            "settled_ns": Known(settled),
+            "until_ns": Known(end),
             "how": lambda rows: hows[how[rows]],
             "certainty": lambda rows: objects(CERTAINTIES)[certainty[rows]],
             "child_no": lambda rows: child[rows],
@@ -207,7 +207,7 @@ def _trace(table: Table, processes: Frame, use_snapshots: bool) -> _History:
     who = identify(table)
     windows = losses.with_cut(table.losses, table.cut_ns)
     born, births = first_parents(table, who)
-    exits = processes["exit_ns"].to_numpy(np.int64, na_value=-1)
+    exits = filled(processes, "exit_ns")
     seen = find_observations(
         table, who, use_snapshots=use_snapshots, everything=not table.losses.empty
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.columns import Columns, Rows, int64, nullable, texts
+from analysis.columns import Columns, Known, int64, nullable, texts
 from analysis.identity import Identities, identify
 from analysis.images import find_images
 from analysis.table import Table
@@ -68,8 +67,6 @@ def find_processes(table: Table) -> Columns:
     for rows, event_type in ((reap, Type.REAP), (end, Type.EXIT)):
         code[who.of(event_type)] = rows["exit_code"]
     ended = (exit_ns >= 0) | (reap_ns >= 0)
-    forker = np.full(count, -1, np.int32)
-    forker[who.of(Type.FORK)] = who.of(Type.FORK, "forker")
     ns_tgid, pidns = _namespace(table, who)
     flags, subreaper_ns = _flags(table, who)
     images = find_images(table, who)
@@ -77,40 +74,35 @@ def find_processes(table: Table) -> Columns:
     comm, kthread = _comm(table, who, exit_ns >= 0), flags & Flag.KTHREAD != 0
     if who.idle >= 0:
         comm[who.idle], kthread[who.idle] = "swapper/0", True
-    seen_ns, stub = _seen(table, who, fork_ns), _stub(table, who)
+    seen_ns, stub = _seen(table, who, fork_ns[who.born :]), _stub(table, who)
     ns_init = (flags & Flag.NS_INIT != 0) | (ns_tgid == 1)
-    execs = np.bincount(who.of(Type.EXEC), minlength=count)
-
-    def times(values: Times) -> Callable[[Rows], Any]:
-        return lambda rows: nullable(values[rows], values[rows] >= 0)
-
     return Columns(
         count,
         {
             "tgid": lambda rows: who.tgid[rows],
             "start_ns": lambda rows: who.start_ns[rows],
             "ns_tgid": lambda rows: nullable(ns_tgid[rows], ns_tgid[rows] > 0, np.int32),
-            "pidns": lambda rows: nullable(pidns[rows], ns_tgid[rows] > 0),
+            "pidns": Known(pidns),
             "comm": lambda rows: comm[rows],
             "filename": lambda rows: images.filename(rows),
             "args": lambda rows: images.args(rows),
             "cgroup": lambda rows: images.cgroup.of(rows),
             "cgroup_v1": lambda rows: images.cgroup_v1.of(rows),
-            "fork_ns": times(fork_ns),
-            "seen_ns": lambda rows: seen_ns[rows],
-            "exit_ns": times(exit_ns),
+            "fork_ns": Known(fork_ns),
+            "seen_ns": lambda rows: np.concatenate([fork_ns[: who.born], seen_ns])[rows],
+            "exit_ns": Known(exit_ns),
             "exit_code": lambda rows: nullable(code[rows], ended[rows], np.int32),
             "exit_status": lambda rows: nullable(code[rows] >> 8 & 0xFF, ended[rows], np.int16),
             "exit_signal": lambda rows: nullable(code[rows] & 0x7F, ended[rows], np.int16),
             "core": lambda rows: code[rows] & 0x80 != 0,
-            "reap_ns": times(reap_ns),
-            "gone_ns": times(gone_ns),
-            "forker": lambda rows: who.names(forker[rows]),
-            "subreaper_ns": lambda rows: nullable(subreaper_ns[rows], subreaper_ns[rows] < LATEST),
+            "reap_ns": Known(reap_ns),
+            "gone_ns": Known(gone_ns),
+            "forker": lambda rows: who.names(who.forker[rows]),
+            "subreaper_ns": lambda rows: nullable(subreaper_ns[rows], subreaper_ns[rows] > 0),
             "stub": lambda rows: stub[rows],
             "kthread": lambda rows: kthread[rows],
             "ns_init": lambda rows: ns_init[rows],
-            "execs": lambda rows: execs[rows],
+            "execs": lambda rows: np.bincount(who.of(Type.EXEC), minlength=count)[rows],
         },
         lambda rows: pd.Index(who.names(np.arange(count)[rows]), dtype=object, name="id"),
     )
@@ -144,9 +136,9 @@ def _comm(table: Table, who: Identities, exited: Bools) -> Array:
     return result
 
 
-def _namespace(table: Table, who: Identities) -> tuple[Times, Times]:
-    """(ns_tgid, pidns) of each process; 0, 0 where not known."""
-    ns_tgid, pidns = np.zeros(len(who), np.int64), np.zeros(len(who), np.int64)
+def _namespace(table: Table, who: Identities) -> tuple[npt.NDArray[np.int32], Times]:
+    """(ns_tgid, pidns) of each process; 0, -1 where not known."""
+    ns_tgid, pidns = np.zeros(len(who), np.int32), np.zeros(len(who), np.int64)
     sources: list[tuple[Any, npt.NDArray[np.int32]]] = [
         (table.of(event_type), who.of(event_type)) for event_type in NAMESPACE_TYPES
     ]
@@ -155,13 +147,14 @@ def _namespace(table: Table, who: Identities) -> tuple[Times, Times]:
         ns_tgid[code], pidns[code] = np.asarray(rows["ns_tgid"]), np.asarray(rows["pidns"])
     # The first process of all is what it is, also where no event says so.
     ns_tgid[(who.tgid == 1) & (ns_tgid == 0)] = 1
+    pidns[ns_tgid <= 0] = -1
     return ns_tgid, pidns
 
 
 def _flags(table: Table, who: Identities) -> tuple[npt.NDArray[np.int32], Times]:
-    """Flags that a process was ever seen with, and when the subreaper flag came (LATEST)."""
+    """Flags that a process was ever seen with, and when the subreaper flag came (0: never)."""
     flags = np.zeros(len(who), np.int32)
-    subreaper_ns = np.full(len(who), LATEST)
+    marks: list[tuple[npt.NDArray[np.int32], Times]] = []
     sources: list[tuple[Any, npt.NDArray[np.int32]]] = [
         (table.of(event_type), who.of(event_type)) for event_type in Type
     ]
@@ -173,13 +166,23 @@ def _flags(table: Table, who: Identities) -> tuple[npt.NDArray[np.int32], Times]
             marked = any_of[own[any_of] & flag != 0]
             flags[code[marked]] |= flag
             if flag is Flag.SUBREAPER and len(marked):
-                times = int64(np.asarray(rows["ts_ns"])[marked])
-                np.minimum.at(subreaper_ns, code[marked], times)
+                marks.append((code[marked], int64(np.asarray(rows["ts_ns"])[marked])))
+    # Zeros that nobody writes to cost no memory.
+    subreaper_ns = np.zeros(len(who), np.int64)
+    if marks:
+        codes, times = (np.concatenate(values) for values in zip(*marks, strict=True))
+        order = np.argsort(times, kind="stable")[::-1]  # the first one is written last and stays
+        subreaper_ns[codes[order]] = times[order]
     return flags, subreaper_ns
 
 
 def _seen(table: Table, who: Identities, fork_ns: Times) -> Times:
-    """First time of each process: its fork, else the first event or snapshot that names it."""
+    """First time of each process that is not surely born here: its fork, else the first event or
+    snapshot that names it.
+
+    Args:
+        fork_ns: of these processes, those from number ``who.born`` on; -1.
+    """
     seen = np.where(fork_ns >= 0, fork_ns, LATEST)
     sources: list[tuple[Any, Type | str]] = [
         (table.of(event_type), event_type) for event_type in Type
@@ -189,10 +192,10 @@ def _seen(table: Table, who: Identities, fork_ns: Times) -> Times:
         for role in ("subject", "parent", "forker", "reaper", "sender"):
             code = who.of(source, role)
             wanted = np.flatnonzero(code >= who.born)
-            wanted = wanted[fork_ns[code[wanted]] < 0]
+            wanted = wanted[fork_ns[code[wanted] - who.born] < 0]
             if len(wanted):
                 times = int64(np.asarray(rows["ts_ns"])[wanted])
-                np.minimum.at(seen, code[wanted], times)
+                np.minimum.at(seen, code[wanted] - who.born, times)
     return np.where(seen < LATEST, seen, table.first_ns)
 
 

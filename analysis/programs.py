@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.columns import Columns, objects
+from analysis.columns import Columns, objects, stretch
+from analysis.command_lines import CommandLines
 from analysis.execs import find_execs
-from analysis.identity import identify
+from analysis.identity import Codes, identify
 from analysis.table import Table
 from tracer import runtime_args
-from tracer.abi import Type
 from tracer.runtime_args import OTHER, Program
 
 Ints = npt.NDArray[np.int64]
@@ -40,21 +40,22 @@ class Programs:
         forker: by process, process that forked it; -1 unknown. fork_ns: when; -1 unknown.
     """
 
-    pos: Ints
+    pos: Codes
     from_ns: Ints
     executed: npt.NDArray[np.bool_]
     filename: npt.NDArray[Any]
-    args: npt.NDArray[Any]
+    args: CommandLines
     role: npt.NDArray[Any]
-    birth: Ints
-    last: Ints
-    forker: Ints
+    birth: Codes
+    last: Codes
+    forker: Codes
     fork_ns: Ints
     parsed: dict[int, Program] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._first = np.searchsorted(self.pos, np.arange(len(self.birth) + 1))
-        self._by_forker = np.lexsort((self.fork_ns, self.forker))
+        everybody = np.arange(len(self.birth) + 1, dtype=np.int32)
+        self._first: Codes = np.searchsorted(self.pos, everybody).astype(np.int32)
+        self._by_forker: Codes = np.lexsort((self.fork_ns, self.forker)).astype(np.int32)
         self._forked = self.forker[self._by_forker]
 
     def rows(self, pos: int) -> range:
@@ -63,7 +64,7 @@ class Programs:
 
     def children(self, pos: int) -> list[int]:
         """Processes that a process forked, in order."""
-        begin, end = np.searchsorted(self._forked, [pos, pos + 1]).tolist()
+        begin, end = stretch(self._forked, pos)
         found: list[int] = self._by_forker[begin:end].tolist()
         return found
 
@@ -72,6 +73,11 @@ class Programs:
         own = self.rows(pos)
         found = int(np.searchsorted(self.from_ns[own.start : own.stop], ts_ns, side="right"))
         return own.start + found - 1 if found else int(self.birth[pos])
+
+    def executed_at(self, pos: int, ts_ns: int) -> bool:
+        """An exec of a process at that very time was recorded."""
+        own = slice(self.rows(pos).start, self.rows(pos).stop)
+        return bool((self.executed[own] & (self.from_ns[own] == ts_ns)).any())
 
     def of_row(self, row: int) -> Program:
         return self.parsed.get(row, OTHER)
@@ -99,10 +105,6 @@ def find_programs(table: Table, processes: Columns) -> Programs:
         processes: as `find_processes` gives it.
     """
     execs, who = find_execs(table), identify(table)
-    forker = np.full(len(processes), -1, np.int64)
-    forker[who.of(Type.FORK)] = who.of(Type.FORK, "forker")
-    last = execs.birth.copy()
-    last[execs.pos] = np.arange(len(execs.pos))  # the last assignment of a position stays
     filename = execs.filename.copy()
     filename[pd.isna(filename)] = ""
     programs = Programs(
@@ -113,9 +115,9 @@ def find_programs(table: Table, processes: Columns) -> Programs:
         args=execs.args,
         role=objects(["other"] * len(execs.pos)),
         birth=execs.birth,
-        last=last,
-        forker=forker,
-        fork_ns=processes["fork_ns"].to_numpy(np.int64, na_value=-1),
+        last=execs.last,
+        forker=who.forker,
+        fork_ns=processes.filled("fork_ns"),
     )
     _classify(programs)
     return programs

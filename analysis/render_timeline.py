@@ -39,6 +39,9 @@ class Timelines:
         self._steps: dict[str | None, list[int]] = {}
         for i, entry in enumerate(self.entries):
             self._steps.setdefault(entry["container"], []).append(i)
+        self._others: dict[str | None, list[Json]] = {}
+        for untold in report["untold"]:
+            self._others.setdefault(untold["container"], []).append(untold)
         # What may concern any container.
         concerns = (*_HOST_MARKS, "daemon")
         of_host = self._steps.get(None, [])
@@ -179,9 +182,7 @@ class Timelines:
         self.page.put(text, *codes, first=INDENT + time, dim=True)
 
     def _untold(self, container: str | None) -> None:
-        for untold in self.report["untold"]:
-            if untold["container"] != container:
-                continue
+        for untold in self._others.get(container, ()):
             names = Counter({printable(n["name"]) or "?": n["count"] for n in untold["names"]})
             shown = [n if c == 1 else f"{n} x{c:,}" for n, c in names.most_common(_NAMED)]
             more = untold["processes"] - sum(c for _, c in names.most_common(_NAMED))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.columns import Columns, objects
+from analysis.identity import Codes
 from analysis.membership import Membership
 from analysis.programs import Programs
 from tracer.runtime_args import base_name
@@ -35,7 +36,7 @@ _MANAGED = re.compile(r"/containerd/containerd\.toml$|/libcontainerd/")
 
 
 def find_roles(
-    processes: Columns, programs: Programs, membership: Membership, parent: Ints
+    processes: Columns, programs: Programs, membership: Membership, parent: Codes
 ) -> npt.NDArray[Any]:
     """Role of each process: the last that it had.
 
@@ -76,7 +77,7 @@ def _program_roles(programs: Programs) -> npt.NDArray[Any]:
     return known[programs.last]  # -1: the "other" at the end
 
 
-def _is_managed(programs: Programs, pos: int, parent: Ints, by_program: npt.NDArray[Any]) -> bool:
+def _is_managed(programs: Programs, pos: int, parent: Codes, by_program: npt.NDArray[Any]) -> bool:
     """Started by dockerd. That stays so when dockerd is gone."""
     above = int(programs.forker[pos])
     above = above if above >= 0 else int(parent[pos])
@@ -91,7 +92,7 @@ def _find_hosted_inits(
     programs: Programs,
     membership: Membership,
     roles: npt.NDArray[Any],
-    above: Ints,
+    above: Codes,
     heads: npt.NDArray[np.bool_],
 ) -> None:
     """Process 1 of a container without a pid namespace of its own (docker run --pid=host)."""

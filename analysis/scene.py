@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from analysis.columns import Columns, int64
+from analysis.columns import Columns, int64, stretch
 from analysis.identity import Codes, Identities, identify
 from analysis.membership import Membership, find_membership
 from analysis.memory import OutOfMemory, find_out_of_memory
@@ -86,12 +85,12 @@ class Scene:
         self.comm: npt.NDArray[Any] = processes["comm"].to_numpy(object)
         self.tgid: Ints = processes["tgid"].to_numpy(np.int64)
         self.start_ns: Ints = processes["start_ns"].to_numpy(np.int64)
-        self.fork_ns = _times(processes["fork_ns"])
-        self.exit_ns = _times(processes["exit_ns"])
-        self.reap_ns = _times(processes["reap_ns"])
-        self.gone_ns = _times(processes["gone_ns"])
-        self._exit_code = _times(processes["exit_code"])
-        self.pidns = _times(processes["pidns"])
+        self.fork_ns = processes.filled("fork_ns")
+        self.exit_ns = processes.filled("exit_ns")
+        self.reap_ns = processes.filled("reap_ns")
+        self.gone_ns = processes.filled("gone_ns")
+        self._exit_code = processes["exit_code"].to_numpy(np.int32, na_value=-1)
+        self.pidns = processes.filled("pidns")
         self._index_parents()
         self.programs: Programs = find_programs(table, processes)
         first = self.first_parent
@@ -104,17 +103,18 @@ class Scene:
     def _index_parents(self) -> None:
         count, reparents, parents = len(self.processes), self.reparents, self.parents
         self._child, self._old, self._new = (
-            reparents[name].to_numpy(np.int64) for name in ("child_no", "from_no", "to_no")
+            reparents[name].to_numpy(np.int32) for name in ("child_no", "from_no", "to_no")
         )
-        self._by_child = _Groups(self._child, _times(reparents["ts_ns"]), count)
-        self._by_old = _Groups(self._old, _times(reparents["ts_ns"]), count)
+        self._by_child = _Groups(self._child, self._reparent_ns, count)
+        self._by_old = _Groups(self._old, self._reparent_ns, count)
         self._interval_from: Ints = parents["from_ns"].to_numpy(np.int64)
         self._interval_parent: Codes = parents["parent_no"].to_numpy(np.int32)
         child = parents["child_no"].to_numpy(np.int32)
         # They are sorted by child and time.
-        self._intervals = np.searchsorted(child, np.arange(count + 1, dtype=np.int32))
-        self.first_parent: Ints = np.full(count, -1, np.int64)
-        self.last_parent: Ints = np.full(count, -1, np.int64)
+        bounds = np.searchsorted(child, np.arange(count + 1, dtype=np.int32))
+        self._intervals: Codes = bounds.astype(np.int32)
+        self.first_parent: Codes = np.full(count, -1, np.int32)
+        self.last_parent: Codes = np.full(count, -1, np.int32)
         # Written backwards, so that the first interval of a process is the one that stays.
         self.first_parent[child[::-1]] = self._interval_parent[::-1]
         self.last_parent[child] = self._interval_parent
@@ -165,7 +165,7 @@ class Scene:
 
     @cached_property
     def _reparent_ns(self) -> Ints:
-        return _times(self.reparents["ts_ns"])
+        return self.reparents.filled("ts_ns")
 
     @cached_property
     def _reason(self) -> npt.NDArray[Any]:
@@ -176,7 +176,7 @@ class Scene:
         return self.reparents["certainty"].to_numpy(object)
 
     @property
-    def adoptions(self) -> tuple[Ints, Ints, Ints]:
+    def adoptions(self) -> tuple[Codes, Codes, Codes]:
         """(child, old parent, new parent) of every reparent, by row."""
         return self._child, self._old, self._new
 
@@ -303,11 +303,12 @@ class Scene:
 
     def holds(self, event: str, ts_ns: int, pos: int) -> bool:
         """The capture holds a record of a process, see `records.Records.has`."""
-        return self._records.has(event, ts_ns, int(self.tgid[pos]), int(self.start_ns[pos]))
+        return self._records.has(event, ts_ns, pos)
 
     @cached_property
     def _records(self) -> Records:
-        return Records(self.table)
+        once = {"FORK": self.fork_ns, "EXIT": self.exit_ns, "REAP": self.reap_ns}
+        return Records(self.table, self.programs, once)
 
     def end_of(self, pos: int) -> End:
         """How a process ended."""
@@ -378,18 +379,22 @@ class Ids:
 
     def __init__(self, who: Identities) -> None:
         self._who = who
+        self._made: dict[int, str] = {}  # a report names one process again and again
 
     def __len__(self) -> int:
         return len(self._who)
 
     def __getitem__(self, pos: int) -> str:
-        return self._who.id(pos)
+        found = self._made.get(pos)
+        if found is None:
+            found = self._made[pos] = self._who.id(pos)
+        return found
 
     def find(self, id_: str) -> int:
         """Position of a process; -1: the capture does not name it."""
         return self._who.find(id_)
 
-    def of(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def of(self, positions: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Of many; None where a position is -1."""
         return self._who.names(positions)
 
@@ -402,19 +407,15 @@ class Ids:
 class _Groups:
     """Rows of a frame by process, in order of time."""
 
-    def __init__(self, owner: Ints, times: Ints, count: int) -> None:
+    def __init__(self, owner: Codes, times: Ints, count: int) -> None:
         self._order: Ints = np.lexsort((times, owner)).astype(np.int64)
-        self._bounds = np.searchsorted(owner[self._order], np.arange(count + 1))
+        self._owner = owner[self._order]
         # Most processes have none; asking for one's must cost nothing.
-        self.has = np.diff(self._bounds) > 0
+        self.has = np.zeros(count, bool)
+        self.has[owner[owner >= 0]] = True
 
     def rows(self, pos: int) -> list[int]:
         if pos < 0 or not self.has[pos]:
             return []
-        found: list[int] = self._order[self._bounds[pos] : self._bounds[pos + 1]].tolist()
+        found: list[int] = self._order[slice(*stretch(self._owner, pos))].tolist()
         return found
-
-
-def _times(column: pd.Series[Any]) -> Ints:
-    """Column of integers with NA as int64 with -1."""
-    return column.to_numpy(np.int64, na_value=-1)

@@ -6,10 +6,9 @@ import signal as signal_module
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from analysis.columns import int64
-from analysis.identity import identify
+from analysis.columns import int64, stretch
+from analysis.identity import Codes, identify
 from analysis.table import Table
 from tracer.abi import Context, Type
 from tracer.signal_kind import signal_kind
@@ -57,12 +56,12 @@ class Signals:
         self._sender = who.of(Type.SIGNAL, "sender")
         target = who.of(Type.SIGNAL)
         self._times, self._targets = int64(self._rows["ts_ns"]), target
-        self._order: npt.NDArray[np.int64] = np.argsort(target, kind="stable").astype(np.int64)
+        self._order: Codes = np.argsort(target, kind="stable").astype(np.int32)
         self._target = target[self._order]
 
     def to(self, pos: int) -> list[Signal]:
         """Signals to a process, in order."""
-        begin, end = np.searchsorted(self._target, [pos, pos + 1]).tolist()
+        begin, end = stretch(self._target, pos)
         return [self._signal(row, pos) for row in self._order[begin:end].tolist()]
 
     def made_by(self, sender: int, since_ns: int, until_ns: int) -> list[Signal]:

@@ -43,7 +43,7 @@ def find_zombies(case: Case) -> Iterator[Finding]:
 def _made_by_execs(case: Case) -> npt.NDArray[np.bool_]:
     """Processes that `runc exec` brought into a container, and what they forked."""
     scene = case.scene
-    link: Ints = np.where(scene.programs.forker >= 0, scene.programs.forker, -1)
+    link = scene.programs.forker.copy()
     for _, run in case.runs():
         for call in run.execs:
             link[call.made] = -2

@@ -39,7 +39,7 @@ def df_execs(scene: Scene) -> pd.DataFrame:
             "until_ns": nullable(end, end >= 0),
             "recorded": programs.executed,
             "filename": programs.filename,
-            "args": programs.args,
+            "args": programs.args.of(np.arange(len(pos))),
             "program": programs.role,
             "verb": verbs,
             "container": container[pos],
