@@ -25,6 +25,8 @@ from analysis.selection import Window, find_container, is_in_window
 
 SCHEMA = 1
 
+_BLOCK = 1 << 15  # processes at a time: as columns they take as much memory again
+
 _PROCESS_COLUMNS = (
     "tgid",
     "start_ns",
@@ -258,6 +260,13 @@ class _Builder(TimelineBuilder):
         keep[self.named] = True
         killed_by = self._killers(keep)
         rows = np.flatnonzero(keep)
+        blocks = (rows[begin : begin + _BLOCK] for begin in range(0, len(rows), _BLOCK))
+        return [entry for block in blocks for entry in self._processes(block, killed_by)]
+
+    def _processes(
+        self, rows: npt.NDArray[np.int64], killed_by: dict[int, Json | None]
+    ) -> list[Json]:
+        scene = self.scene
         part = self.capture.processes_at(rows)
         result = []
         args = part["args"].to_numpy(object)
@@ -277,8 +286,7 @@ class _Builder(TimelineBuilder):
 
     def _killers(self, keep: npt.NDArray[np.bool_]) -> dict[int, Json | None]:
         """The fatal signals of those that are kept. Keeps those who sent them, too."""
-        exit_signal = self.scene.processes["exit_signal"]
-        killed = exit_signal.to_numpy(np.int64, na_value=0) > 0
+        killed = self.scene.killed
         found: dict[int, Json | None] = {}
         while todo := [pos for pos in np.flatnonzero(keep & killed).tolist() if pos not in found]:
             found.update((pos, self.cause(self.scene.end_of(pos))) for pos in todo)

@@ -326,6 +326,13 @@ class Scene:
         core = bool(code & 0x80)
         return End("killed", ts_ns, signal=number, core=core, by=by, oom=oom, memory=memory)
 
+    @property
+    def killed(self) -> npt.NDArray[np.bool_]:
+        """By position: it was seen to end by a signal."""
+        found: npt.NDArray[np.bool_] = self._exit_code & 0x7F != 0
+        found &= self._exit_code >= 0
+        return found
+
     def end_text(self, end: End) -> str:
         """How it ended in words: "exited 0", "was killed by SIGKILL (9), sent by sh (812)"."""
         if end.how == "exited":
