@@ -44,6 +44,10 @@ class Lines:
         line = self._bytes[begin:end].removesuffix(b"\0")
         return tuple(text(line).split("\0")) if end > begin else ()
 
+    def all(self) -> Array:
+        """Every one by its number."""
+        return objects([self[number] for number in range(len(self))])
+
     def with_seen(self, seen: Sequence[Argv]) -> Lines:
         """These, and behind them what /proc said."""
         result = Lines(())

@@ -65,7 +65,7 @@ def detail_table(details: Details, clocks: Clocks) -> pa.Table:
     """All columns of DETAIL_FIELDS."""
     texts = {
         "filename": _taken(details.filename, details.programs, TEXT),
-        "args": _taken(details.args, details.programs, TEXTS),
+        "args": _taken(details.args.all(), details.programs, TEXTS),
         "cgroup": _taken(details.cgroup, details.places, TEXT),
         "cgroup_v1": _taken(details.cgroup_v1, details.places, TEXT),
     }

@@ -135,7 +135,7 @@ def _details(details: Details, clocks: Clocks) -> pa.Table:
     """`detail_table`, with texts that are JSON: each distinct one is rendered once."""
     texts = {
         "filename": _as_json(details.filename, details.programs),
-        "args": _as_json(details.args, details.programs),
+        "args": _as_json(details.args.all(), details.programs),
         "cgroup": _as_json(details.cgroup, details.places),
         "cgroup_v1": _as_json(details.cgroup_v1, details.places),
     }
