@@ -38,7 +38,7 @@ _KEYS = ("ts_ns", "tgid", "start_ns")
 _LEFT_OUT = frozenset({"start_ns"})
 _FREE = frozenset({"comm", "sender_comm"})
 _READY = frozenset(_TEXTS)
-_quote = json.encoder.encode_basestring
+_quote = json.encoder.encode_basestring_ascii
 _NULL = pa.scalar("null")
 _SECOND = len("2023-11-14T22:13:20")
 

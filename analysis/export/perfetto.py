@@ -207,6 +207,8 @@ class _Trace:
                 self.packets.instant(track, ts_ns, mark, "signal", args=args, flows=flows)
         for number, row in enumerate(self.reparents):
             ts_ns, _, child, old, new, reason, certainty, evidence = row
+            if old is None:
+                continue  # nobody knows whose child it was
             mark = f"loses {scene.label(ids.find(child))}"
             args = {"child": child, "to": new, "reason": reason, "certainty": certainty}
             args["evidence"] = evidence
@@ -224,7 +226,7 @@ class _Trace:
                 args = {"child": child, "from": old, "reason": reason, "certainty": certainty}
                 args["evidence"] = evidence
                 at = ts_ns if until_ns is None else max(ts_ns, until_ns)
-                ends = [number_of("reparent", str(number))]
+                ends = [number_of("reparent", str(number))] if old is not None else []
                 track = process_track(new)
                 self.packets.instant(track, at, mark, "reparent", args=args, ends=ends)
 
