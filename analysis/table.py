@@ -139,8 +139,8 @@ def load(path: str | PathLike[str], on_progress: Callable[[float], None] | None 
         CaptureError: not a capture, or of a newer schema. A cut or damaged one is read as
             far as it goes.
     """
-    reader = CaptureReader(path)
-    return from_chunks(reader, reader.chunks(), on_progress)
+    with CaptureReader(path) as reader:
+        return from_chunks(reader, reader.chunks(), on_progress)
 
 
 def from_chunks(
