@@ -24,6 +24,8 @@ class Stop:
         self.count = 0
         self.saves = 0
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._woken = select.poll()  # select() refuses numbers from 1024, and many may be open
+        self._woken.register(self._read, select.POLLIN)
 
     @contextlib.contextmanager
     def handling(self) -> Iterator[None]:
@@ -51,6 +53,6 @@ class Stop:
 
     def wait(self, seconds: float) -> None:
         """Sleeps, until a signal at most."""
-        if select.select([self._read], [], [], seconds)[0]:
+        if self._woken.poll(seconds * 1000):
             with contextlib.suppress(BlockingIOError):
                 os.read(self._read, 64)

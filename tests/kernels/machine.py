@@ -6,7 +6,7 @@ ten times slower than the host, and nothing that it says of times holds elsewher
 
 from __future__ import annotations
 
-import select
+import selectors
 import subprocess
 import time
 from collections.abc import Callable
@@ -72,12 +72,14 @@ def _run_once(
             stderr=subprocess.STDOUT,
             bufsize=0,
         ) as machine,
+        selectors.DefaultSelector() as output,
     ):
         assert machine.stdout is not None
+        output.register(machine.stdout, selectors.EVENT_READ)
         line = b""
         try:
             while (left := deadline - time.monotonic()) > 0:
-                if not select.select([machine.stdout], [], [], left)[0]:
+                if not output.select(left):
                     continue
                 if not (said := machine.stdout.read(65536)):
                     break
