@@ -34,11 +34,17 @@ HOSTILE = b"\x1b[31m\xff\r\n\x07;rm"
 def test_a_process_is_named_by_its_tgid_and_its_exact_start(recorder: Recorder) -> None:
     with recorder.window() as seen:
         before = boot_ns()
-        process = subprocess.Popen(["sleep", "60"])
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(["cat"], stdin=pipe, stdout=pipe, bufsize=0)
         after = boot_ns()
         ticks = start_ticks(process.pid)
+        # Popen() returns within execve(2), which a signal may still end: it has to answer first.
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"x")
+        assert process.stdout.read(1) == b"x"
         process.kill()
-        process.wait()
+        process.communicate()
 
     events = seen.events(process.pid)
     (start_ns,) = {event.start_ns for event in events}

@@ -92,7 +92,7 @@ def test_wheel_is_complete(wheel: Path, checkout: Path) -> None:
     expected |= {"tracer/_bpf/rtrace.bpf.o", "rtrace/__init__.py"}
     assert expected <= names
     top = {name.partition("/")[0] for name in names}
-    assert top - {"rtrace-0.1.0.dist-info"} == {"tracer", "analysis", "rtrace"}
+    assert top - {"rtrace-0.1.0.dist-info"} == {"tracer", "analysis", "rtrace", "screen"}
 
 
 def test_object_is_small_and_names_no_path_of_the_builder(wheel: Path) -> None:
