@@ -21,6 +21,7 @@ from urllib.parse import quote, quote_plus
 
 import numpy as np
 
+from tracer.capture_format import JSON_TYPES
 from tracer.capture_reader import CaptureReader
 
 LETTERS, DIGITS = string.ascii_letters, string.digits
@@ -305,12 +306,12 @@ def every_byte(path: str) -> bytes:
         parts = [file.read()]
     with CaptureReader(path) as reader:
         parts.append(json.dumps(reader.header, ensure_ascii=False).encode())
-        parts += [content for _, content in reader.chunks()]
+        for kind, content in reader.chunks():
+            parts.append(content)
+            if kind in JSON_TYPES:
+                parts.append(json.dumps(json.loads(content), ensure_ascii=False).encode())
         assert reader.complete
-    decoded = [
-        json.dumps(json.loads(p), ensure_ascii=False).encode() for p in parts if p[:1] == b"{"
-    ]
-    return b"\0\0".join([*parts, *decoded])
+    return b"\0\0".join(parts)
 
 
 def every_byte_of_ticket(path: Path, folder: Path) -> bytes:
