@@ -7,9 +7,9 @@ import sys
 
 import click
 
-from tracer.cli.completers import complete_capture, complete_file
+from tracer.cli.completers import complete_capture
 from tracer.cli.documented import Command
-from tracer.cli.output import check_table, text_shape, write_output
+from tracer.cli.output import check_table, output_options, text_shape, write_output
 from tracer.errors import RtraceError
 
 _TABLES = ("behaviours", "latencies", "places", "adoptions", "groups", "captures")
@@ -48,14 +48,7 @@ _CHANGED = 3
 @click.option(
     "--table", type=click.Choice(_TABLES), help="Which table as CSV: behaviours if not told."
 )
-@click.option(
-    "-o",
-    "--output",
-    metavar="PATH",
-    shell_complete=complete_file,
-    help="Write there and not to stdout.",
-)
-@click.option("--force", is_flag=True, help="Replace PATH if it exists.")
+@output_options
 @click.option("--all", "full", is_flag=True, help="Fold nothing: what is the same, every example.")
 @click.option(
     "--baseline",

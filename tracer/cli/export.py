@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from tracer.cli.completers import complete_capture, complete_container, complete_file
+from tracer.cli.completers import complete_capture, complete_file
 from tracer.cli.documented import Command
+from tracer.cli.part import check_part, part_options
 from tracer.cli.progress import progress_line
 from tracer.errors import UsageError
 from tracer.output_file import new_file
 from tracer.output_folder import new_folder
-from tracer.units import duration_option
 
 if TYPE_CHECKING:
     from analysis.export.overview import Overview
@@ -79,20 +79,9 @@ _FOLDERS = ("parquet", "csv")
     multiple=True,
     help="Only this table of parquet or csv; may be given again.",
 )
-@click.option(
-    "--container",
-    metavar="X",
-    shell_complete=complete_container,
-    help="Only this container: name, id or start of an id.",
-)
-@click.option(
-    "--since",
-    metavar="TIME",
-    callback=duration_option,
-    help="Only who lived from so long after the start on: 10s, 1.5m.",
-)
-@click.option(
-    "--until", metavar="TIME", callback=duration_option, help="... up to so long after the start."
+@part_options(
+    since="Only who lived from so long after the start on: 10s, 1.5m.",
+    until="... up to so long after the start.",
 )
 def export(
     capture: str,
@@ -108,8 +97,7 @@ def export(
 
     Nothing is hidden: to give it away, make a ticket, and export that.
     """
-    if since is not None and until is not None and until < since:
-        raise click.UsageError("--until is before --since")
+    check_part(since, until)
     folder = format_ in _FOLDERS
     if tables and not folder:
         raise UsageError("cannot use --table", "only parquet and csv have tables", "--to parquet")

@@ -5,11 +5,29 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+import click
+
+from tracer.cli.completers import complete_file
 from tracer.errors import UsageError
 from tracer.output_file import new_file
 
 _PIPE_WIDTH = 100
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def output_options(command: _F) -> _F:
+    """Adds -o and --force, for ``write_output``."""
+    command = click.option("--force", is_flag=True, help="Replace PATH if it exists.")(command)
+    return click.option(
+        "-o",
+        "--output",
+        metavar="PATH",
+        shell_complete=complete_file,
+        help="Write there and not to stdout.",
+    )(command)
 
 
 def text_shape(*, to_file: bool) -> tuple[int, bool]:

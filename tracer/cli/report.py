@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracer.cli.completers import complete_capture, complete_container, complete_file
+from tracer.cli.completers import complete_capture
 from tracer.cli.documented import Command
-from tracer.cli.output import check_table, text_shape, write_output
+from tracer.cli.output import check_table, output_options, text_shape, write_output
+from tracer.cli.part import check_part, part_options
 from tracer.cli.progress import progress_line
-from tracer.units import duration_option
 
 if TYPE_CHECKING:
     from analysis.model import Capture
@@ -55,14 +55,7 @@ _TABLES = (
 @click.option(
     "--table", type=click.Choice(_TABLES), help="Which table as CSV: timeline if not told."
 )
-@click.option(
-    "-o",
-    "--output",
-    metavar="PATH",
-    shell_complete=complete_file,
-    help="Write there and not to stdout.",
-)
-@click.option("--force", is_flag=True, help="Replace PATH if it exists.")
+@output_options
 @click.option("--unfold", is_flag=True, help="Tell each health check and poll, not their number.")
 @click.option(
     "--all", "full", is_flag=True, help="Leave out nothing: every step, reparent and process."
@@ -74,20 +67,9 @@ _TABLES = (
     show_default=True,
     help="Seconds since the start, wall clock, or both where there is room.",
 )
-@click.option(
-    "--container",
-    metavar="X",
-    shell_complete=complete_container,
-    help="Only this container: name, id or start of an id.",
-)
-@click.option(
-    "--since",
-    metavar="TIME",
-    callback=duration_option,
-    help="From so long after the start: 10s, 1.5m.",
-)
-@click.option(
-    "--until", metavar="TIME", callback=duration_option, help="Up to so long after the start."
+@part_options(
+    since="From so long after the start: 10s, 1.5m.",
+    until="Up to so long after the start.",
 )
 def report(
     capture: str,
@@ -103,8 +85,7 @@ def report(
     until: float | None,
 ) -> None:
     """Tell what happened in a capture."""
-    if since is not None and until is not None and until < since:
-        raise click.UsageError("--until is before --since")
+    check_part(since, until)
     check_table(table, format_)
     from analysis.model import open_capture
     from analysis.report import build_report

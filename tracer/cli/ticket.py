@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracer.cli.completers import complete_capture, complete_container, complete_file
+from tracer.cli.completers import complete_capture, complete_file
 from tracer.cli.documented import Command
+from tracer.cli.part import check_part, part_options
 from tracer.cli.progress import progress_line
-from tracer.units import duration_option, format_size, size_option
+from tracer.units import format_size, size_option
 
 if TYPE_CHECKING:
     from analysis.model import Capture
@@ -55,20 +56,9 @@ _NOT_REDACTED = (
     help="CAPTURE.zip if not told.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE.zip if it exists.")
-@click.option(
-    "--container",
-    metavar="X",
-    shell_complete=complete_container,
-    help="Only this container: name, id or start of an id.",
-)
-@click.option(
-    "--since",
-    metavar="TIME",
-    callback=duration_option,
-    help="Only who lived from so long after the start on: 10s, 1.5m.",
-)
-@click.option(
-    "--until", metavar="TIME", callback=duration_option, help="... up to so long after the start."
+@part_options(
+    since="Only who lived from so long after the start on: 10s, 1.5m.",
+    until="... up to so long after the start.",
 )
 @click.option(
     "--redact",
@@ -101,8 +91,7 @@ def ticket(
 
     Same secret, same placeholder, all over one ticket; two tickets cannot be joined by them.
     """
-    if since is not None and until is not None and until < since:
-        raise click.UsageError("--until is before --since")
+    check_part(since, until)
     import tempfile
 
     from analysis.ticket.build import SUMMARY, build_ticket

@@ -6,9 +6,9 @@ import json
 
 import click
 
-from tracer.cli.completers import complete_capture, complete_file, complete_target
+from tracer.cli.completers import complete_capture, complete_target
 from tracer.cli.documented import Command
-from tracer.cli.output import check_table, text_shape, write_output
+from tracer.cli.output import check_table, output_options, text_shape, write_output
 from tracer.cli.progress import progress_line
 
 _TABLES = ("chain", "lineage", "died-with", "survived")
@@ -34,14 +34,7 @@ _TABLES = ("chain", "lineage", "died-with", "survived")
     help="How to tell it.",
 )
 @click.option("--table", type=click.Choice(_TABLES), help="Which table as CSV: chain if not told.")
-@click.option(
-    "-o",
-    "--output",
-    metavar="PATH",
-    shell_complete=complete_file,
-    help="Write there and not to stdout.",
-)
-@click.option("--force", is_flag=True, help="Replace PATH if it exists.")
+@output_options
 @click.option("--all", "full", is_flag=True, help="List everybody who died or lived on.")
 def why(
     capture: str,
