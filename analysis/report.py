@@ -273,11 +273,13 @@ class _Builder(TimelineBuilder):
         extra = rows_of(part, ("role", "container"))
         values = rows_of(part, _PROCESS_COLUMNS)
         parents = self._parents(rows)
+        at_end = scene.at_end
         for i, pos in enumerate(rows.tolist()):
             entry: Json = {"id": scene.ids[pos]}
             entry.update(zip(_PROCESS_COLUMNS, values[i], strict=True))
             entry["args"] = list(args[i]) if isinstance(args[i], tuple) else []
             entry["role"], entry["container"] = extra[i]
+            entry["zombie"] = None if at_end.ns is None else bool(at_end.zombies[pos])
             entry["exec_ns"] = self._exec_times(pos)
             entry["killed_by"] = killed_by.get(pos)
             entry["parents"] = parents[i]

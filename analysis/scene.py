@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from analysis.at_end import AtEnd
 from analysis.columns import Columns, int64, stretch
 from analysis.identity import Codes, Identities, identify
 from analysis.membership import Membership, find_membership
@@ -97,6 +98,11 @@ class Scene:
         self.membership: Membership = find_membership(table, processes, self.programs, first)
         self.roles = find_roles(processes, self.programs, self.membership, first)
         self.signals = Signals(table)
+
+    @cached_property
+    def at_end(self) -> AtEnd:
+        """Who lived, and who was a zombie, when the recording ended."""
+        return AtEnd(self)
 
     # --- parents -------------------------------------------------------------------------------
 

@@ -90,9 +90,10 @@ class Capture(model.Capture):
                 container [cgroup, cgroup_v1]
             lifetime_ns (Int64; ns): from start_ns to exit_ns [start_ns, exit_ns]
             zombie_from_ns (Int64; ns): from here on it waited to be reaped [exit_ns]
-            zombie_until_ns (Int64; ns): until here; NA: to the end, or not known [reap_ns]
+            zombie_until_ns (Int64; ns): until here; NA: nobody waited for it, or its REAP was not
+                recorded [reap_ns]
             reaped_by (object; process): its parent when it was reaped, which waited for it (or
-                ignores SIGCHLD: then the kernel did); NA in both: not reaped [parents]
+                ignores SIGCHLD: then the kernel did); NA in both: as above [parents]
             reaped_certainty (object; token): how sure that is, as of parents; inferred where it was
                 adopted about when it ended [parents]
         """

@@ -312,9 +312,13 @@ class Stream:
 
     def reap(self, process: Proc, **fields: Any) -> int:
         """REAP: the parent waited for it."""
+        self.reap_unseen(process)
+        return self.event(Type.REAP, process, **{"exit_code": process.exit_code or 0} | fields)
+
+    def reap_unseen(self, process: Proc) -> None:
+        """The parent waited for it, and the kernel ran no BPF as it was released."""
         if process.parent is not None and process in process.parent.children:
             process.parent.children.remove(process)
-        return self.event(Type.REAP, process, **{"exit_code": process.exit_code or 0} | fields)
 
     def die(
         self,

@@ -151,7 +151,7 @@ def _container_exit(view: View, life: Life, init: int, ended: int) -> Occurrence
         died = int(scene.exit_ns[life.shim])
         last = died if died >= 0 else view.last_ns
         shim = Outcome(UNAFFECTED, last, max(last - ended, 0))
-    zombies = None if case.end_ns is None else len(view.zombies(life))
+    zombies = None if case.at_end.ns is None else len(view.zombies(life))
     verdict, why = _shim_followed(view, life, shim, zombies, others)
     evidence = case.cite_end(init)
     evidence += case.cite_end(life.shim) if shim.end is not None else case.cite_state(life.shim)
@@ -215,11 +215,12 @@ def _reaping(view: View, life: Life, init: int, ended: int, left: list[int]) -> 
         if end.by is not None and end.by.kind == "pid-namespace-end":
             with_it.append(pos)
         reaped = int(scene.reap_ns[pos])
-        if reaped >= 0 and scene.parent_at(pos, reaped) == life.shim:
+        parent = scene.last_parent[pos] if reaped < 0 else scene.parent_at(pos, reaped)
+        if case.at_end.released[pos] and parent == life.shim:
             by_shim.append(pos)
         if case.unreaped[pos]:
             zombies.append(pos)
-        if case.alive[pos]:
+        if case.at_end.alive[pos]:
             alive.append(pos)
     found = Left(len(left), len(with_it), len(by_shim), len(zombies), len(alive))
     verdict, why = _reaped(view, life, found)
@@ -238,7 +239,7 @@ def _reaping(view: View, life: Life, init: int, ended: int, left: list[int]) -> 
         why,
         container=view.ended(init, ended),
         left=found,
-        zombies=None if case.end_ns is None else found.zombies,
+        zombies=None if case.at_end.ns is None else found.zombies,
         evidence=listed(evidence),
         certainty=case.surety(ended, max(last, ended)),
     )

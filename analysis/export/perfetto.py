@@ -319,7 +319,8 @@ class _Lives:
         for ts_ns, mark, category, about, flows in self._marks.get(id_, ()):
             yield ts_ns, 3, _marker(packets, ts_ns, mark, category, about, flows)
         exit_ns, reap_ns = int(scene.exit_ns[pos]), int(scene.reap_ns[pos])
-        until = self.trace.last_ns if reap_ns < 0 else reap_ns
+        # Its reaping may not have been recorded: no zombie without a proof.
+        until = self.trace.last_ns if scene.at_end.zombies[pos] else reap_ns
         if exit_ns >= 0 and until > end:
             waited = {"reaped": reap_ns >= 0}
             yield end, 6, lambda t: packets.begin(t, end, "zombie", "zombie", args=waited)

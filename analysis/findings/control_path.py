@@ -36,7 +36,7 @@ class _State:
     @property
     def is_known(self) -> bool:
         """Whether what was not seen at the end was not there either."""
-        return self.path.end is not None and self.case.end_ns is not None
+        return self.path.end is not None and self.case.at_end.ns is not None
 
     def settled(self, pos: int) -> bool:
         """It has run its program for some time."""
@@ -126,7 +126,7 @@ def daemons_without_containerd(case: Case) -> Iterator[Finding]:
             f"{scene.label(docker)} lives without a connection to containerd{seen}: {what}{alone}. "
             "What it says of containers (`docker ps`) is what it knew before",
             f"{next_}`journalctl -u docker -u containerd`",
-            case.end_ns or 0,
+            case.at_end.ns or 0,
             listed(people),
             listed(
                 [
@@ -204,7 +204,7 @@ def shims_without_containerd(case: Case) -> Iterator[Finding]:
             f"lives{seen}: the container runs, and its runtime cannot tell or stop it",
             "`ctr -n NAMESPACE tasks ls` (docker's namespace is moby) tells whether containerd "
             "knows it; a restart of containerd connects to the shims that it finds",
-            case.end_ns or 0,
+            case.at_end.ns or 0,
             listed([shim, owner]),
             listed([*case.cite_state(shim), *case.cite_state(owner), *state.cite(last)]),
             CONFIRMED if told else INFERRED,
@@ -217,7 +217,7 @@ def _owner(state: _State, shim: int, told: list[Connection]) -> int | None:
     was told to report to."""
     case = state.case
     for connection in reversed(told):
-        if connection.client.pos >= 0 and case.alive[connection.client.pos]:
+        if connection.client.pos >= 0 and case.at_end.alive[connection.client.pos]:
             return connection.client.pos
     address = _address_of(case.scene.args(shim))
     if address is None:
@@ -263,7 +263,7 @@ def kubelets_without_runtime(case: Case) -> Iterator[Finding]:
             f"{scene.label(kubelet)} lives and is connected to no runtime{seen}{why}: it can "
             "start, stop and see no container",
             "`crictl info`, `journalctl -u kubelet`: the node is NotReady until then",
-            case.end_ns or 0,
+            case.at_end.ns or 0,
             listed([kubelet, gone]),
             listed([*case.cite_state(kubelet), *state.cite(last)]),
             CONFIRMED if told else INFERRED,
@@ -299,7 +299,7 @@ def sockets_removed(case: Case) -> Iterator[Finding]:
             f"{has}. Those who are connected stay so, and nobody else gets through to it",
             "restart it when its containers allow (docker: with live-restore they stay); find who "
             "removed the path, or the folder or mount that it was in",
-            case.end_ns or 0,
+            case.at_end.ns or 0,
             listed([pos, *(other.pos for other in others)]),
             case.cite_state(pos),
         )

@@ -73,35 +73,17 @@ class Case:
 
     Attributes:
         story: gives names to processes, and has the runs by process 1 and by shim.
-        end_ns: when the snapshot at the end was taken; None: there is none, so that nothing is
-            known of the state then.
+        at_end: what the snapshot at the end shows.
         filtered: processes are missing that the recorder was told to leave out.
     """
 
     def __init__(self, capture: Capture) -> None:
         self.capture, self.scene, self.table = capture, capture.scene, capture.table
         self.story = Story(capture)
-        ends = [s for s in self.table.snapshots if s.phase == "end"]
-        self.end_ns: int | None = ends[-1].begin_ns if ends and self.table.complete else None
+        self.at_end = self.scene.at_end
         self.filtered = bool(self.table.header.get("filter"))
 
     # --- the state at the end ------------------------------------------------------------------
-
-    @cached_property
-    def alive(self) -> Bools:
-        """The snapshot at the end shows it, and its end was not seen."""
-        scene = self.scene
-        ended = (scene.exit_ns >= 0) | (scene.reap_ns >= 0)
-        found: Bools = self._shown(zombies=False) & ~ended
-        return found
-
-    @cached_property
-    def zombies(self) -> Bools:
-        """The snapshot at the end shows it as a zombie: not the leader of threads that live."""
-        scene = self.scene
-        ended = (scene.exit_ns >= 0) | (scene.gone_ns >= 0)
-        found: Bools = self._shown(zombies=True) & ended & (scene.reap_ns < 0)
-        return found
 
     @cached_property
     def unreaped(self) -> Bools:
@@ -110,28 +92,7 @@ class Case:
         # Simple inits (of virtual machines, of sandboxes) look for the dead every second or two.
         by_init = (scene.last_parent >= 0) & (scene.roles[scene.last_parent] == "init")
         since = np.where(by_init, GRACE_NS, UNREAPED_NS)
-        found: Bools = self.zombies & (ended <= (self.end_ns or 0) - since)
-        return found
-
-    def _shown(self, *, zombies: bool) -> Bools:
-        found = np.zeros(len(self.scene.ids), bool)
-        if self.end_ns is not None:
-            dead = self.table.tasks["exit_state"].to_numpy() != 0
-            rows = self._end_rows[dead[self._end_rows] == zombies]
-            found[identify(self.table).of("tasks")[rows]] = True
-        return found
-
-    @cached_property
-    def _end_rows(self) -> Ints:
-        """Rows of the snapshot at the end."""
-        return np.flatnonzero(self.table.tasks["phase"].to_numpy(object) == "end").astype(np.int64)
-
-    @cached_property
-    def _shown_ns(self) -> Ints:
-        """When the snapshot at the end saw each process; -1: it did not."""
-        found = np.full(len(self.scene.ids), -1, np.int64)
-        rows = self._end_rows
-        found[identify(self.table).of("tasks")[rows]] = self.table.tasks["ts_ns"].to_numpy()[rows]
+        found: Bools = self.at_end.zombies & (ended <= (self.at_end.ns or 0) - since)
         return found
 
     @cached_property
@@ -145,19 +106,19 @@ class Case:
 
     def living(self, *roles: str) -> list[int]:
         """Processes with one of these roles that live at the end."""
-        return [pos for pos in self.scene.positions(*roles) if self.alive[pos]]
+        return [pos for pos in self.scene.positions(*roles) if self.at_end.alive[pos]]
 
     def has_living_child(self, pos: int) -> bool:
         return bool(self._living_children[pos])
 
     @cached_property
     def _living_children(self) -> Ints:
-        parents = self.scene.last_parent[self.alive]
+        parents = self.scene.last_parent[self.at_end.alive]
         return np.bincount(parents[parents >= 0], minlength=len(self.scene.ids)).astype(np.int64)
 
     def age(self, ts_ns: int) -> int:
         """Time from a moment to the end; 0 if the state at the end is not known."""
-        return 0 if self.end_ns is None else max(self.end_ns - ts_ns, 0)
+        return 0 if self.at_end.ns is None else max(self.at_end.ns - ts_ns, 0)
 
     # --- how sure ------------------------------------------------------------------------------
 
@@ -204,7 +165,7 @@ class Case:
 
     def cite_state(self, pos: int) -> list[Evidence]:
         """The line of the snapshot at the end."""
-        ts_ns = int(self._shown_ns[pos])
+        ts_ns = int(self.at_end.shown_ns[pos])
         return [Evidence("TASK", ts_ns, pos)] if ts_ns >= 0 else []
 
     def cite_adoption(self, adoption: Adoption) -> list[Evidence]:

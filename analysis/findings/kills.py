@@ -202,6 +202,6 @@ def _fate(case: Case, inits: list[int], told: bool, chosen: int) -> str:
                 f"that was not its process 1: {scene.label(init)} {case.how(init)} "
                 f"{span(ended - chosen)} later"
             )
-        if case.alive[init]:
+        if case.at_end.alive[init]:
             return f"that was not its process 1: {scene.label(init)} lives on"
     return "what became of its process 1 is not known"

@@ -35,10 +35,10 @@ def outside_of_shims(case: Case) -> Iterator[Finding]:
     scene, inside = case.scene, case.scene.membership.inside
     parent = scene.last_parent
     # Where the parent is in the container too, it is the parent that is outside.
-    top = case.alive & (inside >= 0) & (parent >= 0) & (inside[parent] != inside)
+    top = case.at_end.alive & (inside >= 0) & (parent >= 0) & (inside[parent] != inside)
     top &= case.is_known[parent] & ~np.isin(scene.roles[parent], _KEEPERS)
     people = np.flatnonzero(top)
-    people = people[np.maximum(scene.fork_ns[people], 0) <= (case.end_ns or 0) - UNREAPED_NS]
+    people = people[np.maximum(scene.fork_ns[people], 0) <= (case.at_end.ns or 0) - UNREAPED_NS]
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for pos in people.tolist():
         groups[int(inside[pos]), int(parent[pos])].append(pos)
@@ -56,7 +56,7 @@ def outside_of_shims(case: Case) -> Iterator[Finding]:
             f"know of {'it' if one else 'them'}, nor learns how {'it ends' if one else 'they end'}",
             f"{case.ask_why(members[0])} tells how it came there: its shim may have died, its "
             "runtime may work without one (`runc run -d`), or `nsenter` brought it in",
-            case.end_ns or 0,
+            case.at_end.ns or 0,
             listed([*members[:_NAMED], above]),
             [e for pos in members[:_NAMED] for e in case.cite_state(pos)],
             CONFIRMED,
@@ -147,7 +147,7 @@ def expected_orphans(case: Case) -> Iterator[Finding]:
             "shim is started by a process that exits at once. "
             f"{'It is' if one else 'They are'} no lost orphan{'' if one else 's'}",
             "nothing: a shim that was left behind has no children, which is a finding of its own",
-            case.end_ns or 0,
+            case.at_end.ns or 0,
             listed(by_design),
             [e for shim in by_design[:5] for e in case.cite_state(shim)],
         )
@@ -161,7 +161,7 @@ def expected_orphans(case: Case) -> Iterator[Finding]:
             "through that by design, and stays init's child when containerd is back",
             f"does the containerd that runs now know {'its' if one else 'their'} containers "
             "(`docker ps`)",
-            case.end_ns or 0,
+            case.at_end.ns or 0,
             listed(left),
             [e for shim in left[:5] for e in case.cite_state(shim)],
         )
@@ -175,11 +175,11 @@ def left_behind(case: Case) -> Iterator[Finding]:
     now = case.living(*kinds)
     for container, run in case.runs():
         init, shim, before = run.init, run.shim, run.manager
-        if init is None or shim is None or before is None or not case.alive[init]:
+        if init is None or shim is None or before is None or not case.at_end.alive[init]:
             continue
         gone = int(scene.exit_ns[before])
         role = scene.roles[before]
-        if role not in kinds or gone < 0 or not case.alive[shim]:
+        if role not in kinds or gone < 0 or not case.at_end.alive[shim]:
             continue
         here = [p for p in now if scene.pidns[p] == scene.pidns[before]]
         after = [p for p in here if scene.exec_ns(p) is not None]

@@ -109,9 +109,9 @@ def recycled_pids(case: Case) -> Iterator[Finding]:
             if {first, second} & important and 0 <= ended <= scene.start_ns[second]:
                 found.append((first, second, ended))
     # What is mistaken for its forerunner now comes first.
-    found.sort(key=lambda f: (not (f[0] in important and case.alive[f[1]]), f[2]))
+    found.sort(key=lambda f: (not (f[0] in important and case.at_end.alive[f[1]]), f[2]))
     for first, second, ended in found[:_TOLD]:
-        taken = first in important and bool(case.alive[second])
+        taken = first in important and bool(case.at_end.alive[second])
         rest = f" ({len(found) - _TOLD} more numbers were used again)" * (len(found) > _TOLD)
         born = scene.born_ns(second)
         later = span(int(scene.start_ns[second]) - ended)

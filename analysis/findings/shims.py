@@ -39,7 +39,7 @@ def shims_without_children(case: Case) -> Iterator[Finding]:
         if case.age(since) < GRACE_NS:
             continue
         container = scene.membership.of(shim)
-        dead = np.flatnonzero(case.zombies & (scene.last_parent == shim))
+        dead = np.flatnonzero(case.at_end.zombies & (scene.last_parent == shim))
         zombies = f" but {len(dead)} that it has not waited for" * (len(dead) > 0)
         how_long = f"at least {span(case.age(since))}"
         yield Finding(
@@ -49,7 +49,7 @@ def shims_without_children(case: Case) -> Iterator[Finding]:
             f"for {how_long}: its container ended, or never began, and the shim stayed",
             "ask its runtime whether it knows the container (`docker ps -a`, `ctr -n NAMESPACE "
             "tasks ls`); if not, the shim was left behind",
-            case.end_ns or 0,
+            case.at_end.ns or 0,
             listed([shim, *dead.tolist()]),
             case.cite_state(shim),
             # Its children of before the recording are known by nothing but the snapshots.
@@ -82,7 +82,7 @@ def ends_not_acted_on(case: Case) -> Iterator[Finding]:
         if shim is None or case.scene.roles[shim] not in MONITORS:
             continue
         deleted = _deletion(case, run, ended)
-        if case.alive[shim] and (deleted is not None or case.scene.roles[shim] == "conmon"):
+        if case.at_end.alive[shim] and (deleted is not None or case.scene.roles[shim] == "conmon"):
             if not case.has_living_child(shim) and not case.filtered:
                 yield _shim_stayed(case, container, run, init, shim, deleted)
         elif deleted is None and _unnoticed(case, shim, ended):
@@ -106,7 +106,7 @@ def _deletion(case: Case, run: Run, ended: int) -> int | None:
 def _unnoticed(case: Case, shim: int, ended: int) -> bool:
     """The shim lives, or was killed or ended before it could have noticed."""
     end = case.scene.end_of(shim)
-    if case.alive[shim]:
+    if case.at_end.alive[shim]:
         return True
     return end.ts_ns is not None and (end.ts_ns < ended or end.how == "killed")
 
@@ -146,18 +146,18 @@ def _not_noticed(case: Case, container: Container, run: Run, init: int, shim: in
     certainty = case.surety(ended, sure=INFERRED if vague else CONFIRMED)
     severity = ERROR if certainty == CONFIRMED else WARNING
     evidence = case.cite_end(init)
-    if case.zombies[init]:
+    if case.at_end.zombies[init]:
         parent = scene.label(int(scene.last_parent[init]))
         state = f"{parent} has not waited for it: a zombie, whose number still seems alive"
         evidence += case.cite_state(init)
-    elif case.alive[shim]:
+    elif case.at_end.alive[shim]:
         state = f"its {what}, {scene.label(shim)}, has done nothing to clean up behind it"
         # A client of containerd deletes what it has started when it wants to.
         if container.runtime == "containerd":
             severity, state = INFO, f"{state}, as nobody has asked it to"
     else:
         state = f"nothing has cleaned up behind it: its {what} was gone"
-    if case.alive[shim]:
+    if case.at_end.alive[shim]:
         evidence += case.cite_state(shim)
     else:
         evidence += case.cite_end(shim)
@@ -176,7 +176,7 @@ def _not_noticed(case: Case, container: Container, run: Run, init: int, shim: in
         f"{case.how(init)} {case.ago(ended)}, and {state}",
         f"{follow}; {case.ask_why(init)}",
         ended,
-        listed([init, shim, scene.last_parent[init] if case.zombies[init] else -1]),
+        listed([init, shim, scene.last_parent[init] if case.at_end.zombies[init] else -1]),
         evidence,
         certainty,
         container.id,
@@ -193,7 +193,7 @@ def shims_dead(case: Case) -> Iterator[Finding]:
         died = int(scene.exit_ns[shim])
         if died < 0:
             continue
-        if case.alive[init] and case.age(died) >= _RECYCLED_NS:
+        if case.at_end.alive[init] and case.age(died) >= _RECYCLED_NS:
             yield _without_shim(case, container, init, shim, died)
         elif scene.exit_ns[init] > died:
             found = _recycled(case, container, run, init, shim)

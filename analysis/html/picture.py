@@ -118,6 +118,8 @@ class _Picture:
             "exit": [self._rel(p["exit_ns"]) for p in people],
             "gone": [self._rel(p["gone_ns"]) for p in people],
             "reap": [self._rel(p["reap_ns"]) for p in people],
+            # 1: nobody had waited for it at the end; null: nobody looked.
+            "zombie": [None if p["zombie"] is None else int(p["zombie"]) for p in people],
             "status": [p["exit_status"] for p in people],
             "signal": [name_of(p["exit_signal"]) if p["exit_signal"] else None for p in people],
             "nsPid": [p["ns_tgid"] for p in people],

@@ -238,7 +238,7 @@ def test_who_adopts_an_orphan(name: str, recorded: Recorded) -> None:
         assert move["reason"] == "init"
         assert then == 1
     assert orphan["role"] == "container-process"
-    assert orphan["reap_ns"] is not None
+    assert orphan["zombie"] is False
 
 
 def test_an_init_in_the_container(recorded: Recorded) -> None:

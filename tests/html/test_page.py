@@ -171,6 +171,32 @@ def test_motion_is_left_out_where_asked_for(open_page: Open) -> None:
     assert opened.run("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
 
 
+def test_a_zombie_is_drawn_only_if_the_end_shows_it(open_page: Open) -> None:
+    """GIVEN three that ended: one was reaped, one without a REAP in the capture, one never."""
+    stream = Stream()
+    parent = stream.process("parent")
+    stream.snapshot("start")
+    children = [stream.fork(parent) for _ in range(3)]
+    for child in children:
+        stream.die(child, reap=child is children[0])
+    stream.reap_unseen(children[1])
+    stream.wait(1_000_000_000)
+    stream.snapshot("end")
+    opened = open_page(stream)
+    said = []
+    for child in children:
+        number = f"rtrace.processes.id.indexOf('{child.id}')"
+        opened.run(f"rtrace.picture.select({number})")
+        waited = opened.run(f"rtrace.life({number}).zombieUntil !== null")
+        said.append((waited, opened.page.locator("#details").inner_text()))
+    reaped, unseen, zombie = said
+    assert (reaped[0], unseen[0], zombie[0]) == (True, False, True)
+    assert "never waited for" not in reaped[1] + unseen[1]
+    assert "by the end; when was not seen" in unseen[1]
+    assert "never waited for" in zombie[1]
+    assert opened.problems == []
+
+
 def test_on_paper(open_page: Open) -> None:
     opened = open_page(incidents.recycled().stream, color_scheme="dark")
     page = opened.page

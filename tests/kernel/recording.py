@@ -9,6 +9,7 @@ A host runs more than one test's processes: tests ask for the events of processe
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -33,11 +34,34 @@ RTRACE = str(Path(sys.executable).parent / "rtrace")
 # That work may also keep a recorder from its rings for seconds. Tests of losses take less room.
 ROOM = ("--buffer", "64MiB")
 
+_REAP_S = DEADLINE_S / 4
+
 _STRIDE = 8 + abi.EVENT_SIZE
 _ROWS = np.dtype(abi.numpy_layout((abi.Event, 8), itemsize=_STRIDE))
 _PREFIX, _FRAME = struct.Struct("<8sII"), struct.Struct("<4sIII")
 
 T = TypeVar("T")
+
+
+class ReapUnseen(Exception):
+    """A process was waited for, and the recorder was told nothing of it."""
+
+
+def again_if_reap_unseen(test: Callable[..., None]) -> Callable[..., None]:
+    """Runs a test up to three times, until the REAPs that it waits for come.
+
+    One kernel runs no BPF in the context of process 1, and a process is released in whatever
+    context RCU calls back: there 2 REAPs of 1,000 are missing (docs/engines.md).
+    """
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **keywords: Any) -> None:
+        for _ in range(2):
+            with contextlib.suppress(ReapUnseen):
+                return test(*arguments, **keywords)
+        return test(*arguments, **keywords)
+
+    return run
 
 
 def boot_ns() -> int:
@@ -321,14 +345,20 @@ class Recorder:
 
         wait_for(seen, "the last process's events")
 
-    def wait_for_events(self, tgid: int, kind: abi.Type) -> list[abi.Event]:
-        """Events of a kind that come late."""
+    def wait_for_reap(self, tgid: int) -> abi.Event:
+        """REAP of a process that has been waited for: it comes late.
 
-        def find() -> list[abi.Event]:
+        Raises:
+            ReapUnseen: or not at all. The test is to be ``again_if_reap_unseen``.
+        """
+        deadline = time.monotonic() + _REAP_S
+        while not (found := self.capture.events(tgid, abi.Type.REAP)):
+            if time.monotonic() > deadline:
+                raise ReapUnseen(f"no REAP of {tgid} in {_REAP_S:.0f} s")
+            time.sleep(0.02)
             self.capture.read()
-            return self.capture.events(tgid, kind)
-
-        return wait_for(find, f"{kind.name} of {tgid}")
+        (reap,) = found
+        return reap
 
     def stop(self, number: signal.Signals | None = signal.SIGINT) -> Ended:
         """Ends the recording (with None: waits for its end), and reads the rest."""

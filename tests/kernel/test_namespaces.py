@@ -146,31 +146,57 @@ def read_named(capture: Capture) -> dict[str, str | None]:
     return containers(capture)
 
 
+def ids_of(pid: int) -> list[int]:
+    """Its ids, from the initial pid namespace inwards."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return [int(word) for word in status.partition("NSpid:")[2].splitlines()[0].split()]
+
+
+@contextmanager
+def same_id(
+    outside: str, inner: str, shell: subprocess.Popen[bytes], init: int
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs one line outside, and one in the namespace with the id that the first has outside.
+
+    A thread of the recorder may be born in there just then, and have the number: then both are
+    made anew. So the lines have to wait before they do anything.
+    """
+    for _ in range(10):
+        waiting = subprocess.Popen(["sh", "-c", outside], stdin=subprocess.PIPE)
+        try:
+            tell(shell, f"echo {waiting.pid - 1} >/proc/sys/kernel/ns_last_pid")
+            pid = inside(shell, inner, init)
+            if ids_of(pid)[:2] == [pid, waiting.pid]:
+                yield waiting
+                return
+            os.kill(pid, signal.SIGKILL)
+        finally:
+            waiting.kill()
+            waiting.communicate()
+    pytest.fail("the number was always another's")
+
+
 def test_a_process_with_the_same_id_in_there_is_not_taken_for_another(
     tmp_path: Path, shim: Path
 ) -> None:
-    # GIVEN a process outside that will become a shim
-    script = f"read line; cd {bundle(tmp_path, 'outside')}; exec {shim} -id {OUTER}"
-    waiting = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE)
-    try:
-        with (
-            new_pid_namespace(mount_proc=True) as (init, shell),
-            recorder_inside(tmp_path, init, shell) as capture,
-        ):
-            # and another shim inside, whose id there is that of the one outside
-            other = f"cd {bundle(tmp_path, 'inside')} && exec {shim} -id {INNER}"
-            tell(shell, f"echo {waiting.pid - 1} >/proc/sys/kernel/ns_last_pid")
-            pid = inside(shell, f"( {other} )", init)
-            ids = Path(f"/proc/{pid}/status").read_text().partition("NSpid:")[2].split()
-            assert ids[:2] == [str(pid), str(waiting.pid)]
-            wait_for(lambda: INNER in read_named(capture), "the container inside")
-            # WHEN the one outside does
-            assert waiting.stdin is not None
-            waiting.stdin.close()
-            wait_for_exec(capture, str(shim), "-id", OUTER)
-    finally:
-        waiting.kill()
-        waiting.wait()
+    # GIVEN a process outside that will become a shim, and another one inside, whose id there is
+    # that of the one outside
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    outside = f"read line; cd {bundle(tmp_path, 'outside')}; exec {shim} -id {OUTER}"
+    inner = f"( read line <{go}; cd {bundle(tmp_path, 'inside')}; exec {shim} -id {INNER} )"
+    with (
+        new_pid_namespace(mount_proc=True) as (init, shell),
+        recorder_inside(tmp_path, init, shell) as capture,
+        same_id(outside, inner, shell, init) as waiting,
+    ):
+        # that becomes a shim first
+        go.write_text("\n")
+        wait_for(lambda: INNER in read_named(capture), "the container inside")
+        # WHEN the one outside does
+        assert waiting.stdin is not None
+        waiting.stdin.close()
+        wait_for_exec(capture, str(shim), "-id", OUTER)
 
     # THEN it does not get the other one's name.
     assert containers(capture)[INNER] == "inside"
@@ -182,15 +208,15 @@ def test_pidns_by_an_id_of_the_namespace(tmp_path: Path) -> None:
     with new_pid_namespace(mount_proc=True) as (init, shell):
         nested = inside(shell, "unshare --pid --fork --kill-child sh -c 'sleep 76; :'", init)
         below = wait_for(lambda: children(nested), "the one below")[0]
-        ids = Path(f"/proc/{below}/status").read_text().partition("NSpid:")[2].split()[:3]
+        ids = ids_of(below)
         # WHEN it is recorded, by the id that its process has for the recorder
-        with recorder_inside(tmp_path, init, shell, "--pidns", ids[1]) as capture:
+        with recorder_inside(tmp_path, init, shell, "--pidns", str(ids[1])) as capture:
             pass
 
     # THEN it is that one, and nothing is missing.
     (sleeper,) = set(capture.tasks("start")) - {below}
     assert capture.processes("start")[sleeper]["args"] == ["sleep", "76"]
-    assert ids == [str(below), ids[1], "1"]
+    assert ids == [below, ids[1], 1]
     assert not [what for what in problems(capture) if "pid namespace" in what]
 
 

@@ -483,14 +483,18 @@ def test_without_a_snapshot_of_the_end_zombies_are_not_known(tmp_path: Path) -> 
 # --- what process 1 leaves ---------------------------------------------------------------------
 
 
-def test_the_shim_reaps_what_is_left(tmp_path: Path) -> None:
-    """With the host's pid namespace, orphans go to the shim."""
+@pytest.mark.parametrize("seen", [True, False])
+def test_the_shim_reaps_what_is_left(tmp_path: Path, seen: bool) -> None:
+    """With the host's pid namespace, orphans go to the shim. Without a REAP, the snapshot at the
+    end tells that it has waited."""
     h = lives.host()
     p = lives.begin(h, pidns=0)
     s = h.stream
     left = s.fork(p["init"])
     s.die(p["init"])
-    kill(h, left, p["shim"])
+    s.signal(left, 9, p["shim"])
+    s.die(left, signal=9, reap=seen)
+    s.reap_unseen(left)
     clean_up(h, p["shim"])
     reap = answers(h, tmp_path)["reap"]
     assert (reap["verdict"], reap["certainty"]) == ("holds", "confirmed")

@@ -389,6 +389,21 @@ def test_what_is_reaped_or_died_just_now_is_no_zombie(tmp_path: Path) -> None:
     assert grave(found(h, tmp_path, 500 * MS)) == set()
 
 
+def test_what_was_reaped_without_a_word_is_no_zombie(tmp_path: Path) -> None:
+    """GIVEN a process whose REAP is missing, and a real zombie THEN only the snapshot decides."""
+    h = lives.host()
+    p = lives.begin(h)
+    s = h.stream
+    reaped, zombie = s.fork(p["init"]), s.fork(p["init"])
+    for child in (reaped, zombie):
+        s.die(child, reap=False)
+    s.reap_unseen(reaped)
+    assert found(h, tmp_path)["zombies"]["processes"] == [p["init"].id, zombie.id]
+    report = build_report(open_capture(s.write(tmp_path / "again.rtrace")))
+    told = {p["id"]: (p["reap_ns"], p["zombie"]) for p in report["processes"]}
+    assert (told[reaped.id], told[zombie.id]) == ((None, False), (None, True))
+
+
 @pytest.mark.parametrize(("seconds", "kinds"), [(3, set()), (6, {"zombies"})])
 def test_an_init_may_take_its_time(seconds: int, kinds: set[str], tmp_path: Path) -> None:
     h = lives.host()

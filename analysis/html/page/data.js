@@ -58,7 +58,8 @@ const rtrace = {};
       older: begin < 0,
       ended: exit !== null,
       unseen: exit === null && gone !== null,
-      zombieUntil: exit === null ? null : (reap ?? data.duration),
+      // Its reaping may not have been recorded: no zombie without a proof.
+      zombieUntil: exit === null ? null : (reap ?? (processes.zombie[process] ? data.duration : null)),
     };
   }
 

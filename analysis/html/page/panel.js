@@ -157,6 +157,9 @@
     if (life.zombieUntil > life.end) {
       const more = processes.reap[process] === null ? ", never waited for" : "";
       field(list, "zombie", `${span(life.zombieUntil - life.end)}${more}`);
+    } else if (life.ended && processes.reap[process] === null) {
+      const released = processes.zombie[process] === 0;
+      field(list, "reaped", released ? "by the end; when was not seen" : "not known");
     }
     const born = rtrace.children[process];
     if (born.length) {

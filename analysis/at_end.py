@@ -1,0 +1,85 @@
+"""Who lived, and who was a zombie, when the recording ended: the snapshot at its end.
+
+Events alone do not tell it. A REAP is not seen where it was lost, nor on kernels that run no BPF in
+the context of process 1 (docs/engines.md): a process whose reaping was not seen need not be a zombie.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from analysis.identity import identify
+
+if TYPE_CHECKING:
+    from analysis.scene import Scene
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+class AtEnd:
+    """State of each process then, by position.
+
+    Attributes:
+        ns: when the snapshot was taken; None: there is none, so that nothing is known of the
+            state then, and all below is False.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene, self.table = scene, scene.table
+        ends = [s for s in self.table.snapshots if s.phase == "end"]
+        self.ns: int | None = ends[-1].begin_ns if ends and self.table.complete else None
+
+    @cached_property
+    def alive(self) -> Bools:
+        """Shown, and its end was not seen."""
+        scene = self.scene
+        ended = (scene.exit_ns >= 0) | (scene.reap_ns >= 0)
+        found: Bools = self._shown(zombies=False) & ~ended
+        return found
+
+    @cached_property
+    def zombies(self) -> Bools:
+        """Shown as a zombie: not the leader of threads that live."""
+        found: Bools = self._shown(zombies=True) & self._ended & (self.scene.reap_ns < 0)
+        return found
+
+    @cached_property
+    def released(self) -> Bools:
+        """Somebody had waited for it by then: its REAP was seen, or it had ended and is not shown."""
+        reaped = self.scene.reap_ns >= 0
+        if self.ns is None:
+            return reaped
+        before = np.maximum(self.scene.exit_ns, self.scene.gone_ns) < self.ns
+        found: Bools = reaped | (self._ended & before & (self.shown_ns < 0))
+        return found
+
+    @cached_property
+    def shown_ns(self) -> Ints:
+        """When the snapshot saw each process; -1: it did not."""
+        found = np.full(len(self.scene.ids), -1, np.int64)
+        rows = self._rows
+        found[identify(self.table).of("tasks")[rows]] = self.table.tasks["ts_ns"].to_numpy()[rows]
+        return found
+
+    @cached_property
+    def _ended(self) -> Bools:
+        found: Bools = (self.scene.exit_ns >= 0) | (self.scene.gone_ns >= 0)
+        return found
+
+    def _shown(self, *, zombies: bool) -> Bools:
+        found = np.zeros(len(self.scene.ids), bool)
+        if self.ns is not None:
+            dead = self.table.tasks["exit_state"].to_numpy() != 0
+            rows = self._rows[dead[self._rows] == zombies]
+            found[identify(self.table).of("tasks")[rows]] = True
+        return found
+
+    @cached_property
+    def _rows(self) -> Ints:
+        """Rows of that snapshot."""
+        return np.flatnonzero(self.table.tasks["phase"].to_numpy(object) == "end").astype(np.int64)
