@@ -1,7 +1,7 @@
 """Who lived, and who was a zombie, when the recording ended: the snapshot at its end.
 
 Events alone do not tell it. A REAP is not seen where it was lost, nor on kernels that run no BPF in
-the context of process 1 (docs/engines.md): a process whose reaping was not seen need not be a zombie.
+the context of process 1 (docs/engines.md): who was not seen being reaped need not be a zombie.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class AtEnd:
 
     @cached_property
     def released(self) -> Bools:
-        """Somebody had waited for it by then: its REAP was seen, or it had ended and is not shown."""
+        """Waited for by then: its REAP was seen, or it had ended and is not shown."""
         reaped = self.scene.reap_ns >= 0
         if self.ns is None:
             return reaped

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis import losses
-from analysis.identity import identify
 from analysis.model import Capture
 from analysis.roles import RUNTIME_CALLS, SHIMS
 from analysis.runs import Container, Run
