@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from analysis.redaction.names import is_harmless_value, is_path, is_secret_name, is_weak_name
+from analysis.redaction.names import (
+    is_harmless_value,
+    is_path,
+    is_secret_name,
+    is_weak_name,
+    names_a_secret,
+)
 from analysis.redaction.shapes import is_password, looks_made_up, meaning
 from analysis.redaction.spans import Span, merged
 from analysis.redaction.texts import find_secrets
@@ -22,8 +27,17 @@ _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z-]+:")
 _USER_PASSWORD = re.compile(r"[^\s:/@]{0,100}:(?P<value>[^\s].*)", re.DOTALL)
 _PEM_BEGIN, _PEM_END = re.compile(r"-----BEGIN"), re.compile(r"-----END|KEY-----")
 _COMMAND_OPTION = re.compile(r"-[a-z]*c|--command|-e|--eval|/c", re.IGNORECASE)
+_SPACE = re.compile(r"\s")
 _NESTED_DEPTH = 3
 _NESTED_WORDS = 400
+# Words of a shell, of which quotes are parts, and operators. `shlex` gives the same, and looks at
+# each character by itself.
+_WORD = re.compile(
+    r"""(?:[^ \t\r\n|&;()<>"'\\]+|(?P<quoted>\\.|"(?:[^"\\]|\\.)*"|'[^']*'))+|"""
+    r"""[|&;()<>]+|(?P<stray>["'\\])""",
+    re.DOTALL,
+)
+_QUOTED = re.compile(r"""\\(.)|"((?:[^"\\]|\\.)*)"|'([^']*)'""", re.DOTALL)
 _OPERATORS = frozenset(("|", "||", "&", "&&", ";", "(", ")", "<", ">", ">>", "\n", ";;"))
 
 
@@ -108,22 +122,29 @@ _SQLPLUS = re.compile(r"[\w$#.-]+/(?P<value>[^@\s]+)(?:@.*)?", re.DOTALL)
 
 
 def find_in_arguments(
-    args: Sequence[str], *, cut: bool = False, depth: int = _NESTED_DEPTH
+    args: Sequence[str],
+    *,
+    cut: bool = False,
+    depth: int = _NESTED_DEPTH,
+    find: Callable[[str], Sequence[Span]] = find_secrets,
 ) -> list[list[Span]]:
     """Secrets in the arguments of a program, by argument.
 
     Args:
         cut: the last argument goes on, or others followed: they were not recorded.
         depth: how deep commands within arguments are looked into.
+        find: gives what `find_secrets` finds in an argument that is whole, for those who know.
     """
-    finder = _Finder(args, cut, depth)
+    finder = _Finder(args, cut, depth, find)
     finder.run()
     return [merged(spans) for spans in finder.spans]
 
 
 class _Finder:
-    def __init__(self, args: Sequence[str], cut: bool, depth: int) -> None:
-        self.args, self.cut, self.depth = args, cut, depth
+    def __init__(
+        self, args: Sequence[str], cut: bool, depth: int, find: Callable[[str], Sequence[Span]]
+    ) -> None:
+        self.args, self.cut, self.depth, self.find = args, cut, depth, find
         self.spans: list[list[Span]] = [[] for _ in args]
         self.programs: set[str] = set()
 
@@ -131,7 +152,7 @@ class _Finder:
         in_pem = ended = False
         for i, arg in enumerate(self.args):
             last = self.cut and i == len(self.args) - 1
-            self.spans[i] += find_secrets(arg, cut=last)
+            self.spans[i] += find_secrets(arg, cut=True) if last else self.find(arg)
             ended = ended or "-----END" in arg
             if in_pem or ("-----BEGIN" in arg and i + 1 < len(self.args) and _is_pem_word(arg)):
                 self._whole(i, "private-key")
@@ -141,7 +162,7 @@ class _Finder:
             self._after_header(i)
             if self.programs:
                 self._of_program(i)
-            if i and self.depth and len(arg) > 7 and re.search(r"\s", arg):
+            if i and self.depth and len(arg) > 7 and _SPACE.search(arg):
                 self._nested(i, last)
             if (name := base_name(arg)) in _KNOWN:
                 self.programs.add(name)
@@ -157,7 +178,7 @@ class _Finder:
 
     def _named(self, i: int) -> None:
         """--name=value and NAME=value: to the end of the argument, whatever is in it."""
-        match = _NAMED.fullmatch(self.args[i])
+        match = _NAMED.fullmatch(self.args[i]) if "=" in self.args[i] else None
         if match is None:
             return
         name, value = match["name"], match["value"]
@@ -167,7 +188,7 @@ class _Finder:
             return
         if "=" in value and "," in value and not is_password(name):
             return  # `--secret id=npm,src=.npmrc`: pairs
-        if i and _COMMAND_OPTION.fullmatch(self.args[i - 1]) and re.search(r"\s", value):
+        if i and _COMMAND_OPTION.fullmatch(self.args[i - 1]) and _SPACE.search(value):
             return  # sh -c "TOKEN=... command ...": see _nested
         self._add(i, match.start("value"), match.end("value"))
 
@@ -210,10 +231,8 @@ class _Finder:
     def _of_program(self, i: int) -> None:
         arg = self.args[i]
         value = self.args[i + 1] if i + 1 < len(self.args) else None
-        for option, programs in _GLUED.items():
-            glued = arg.startswith(option) and len(arg) > len(option)
-            if glued and self.programs & programs and not arg.startswith("--"):
-                self._add(i, len(option), len(arg))
+        if arg.startswith("-"):
+            self._of_option(i)
         if value is not None and not is_harmless_value(value):
             if self.programs & _SEPARATE.get(arg, frozenset()) and not _is_option(value):
                 self._whole(i + 1)
@@ -222,12 +241,6 @@ class _Finder:
             programs, signs = _USER_OPTIONS.get(arg, (frozenset[str](), ""))
             if self.programs & programs:
                 self._user_password(i + 1, 0, signs)
-        for option, (programs, signs) in _USER_OPTIONS.items():
-            if self.programs & programs and len(arg) > len(option):
-                if arg.startswith(f"{option}="):
-                    self._user_password(i, len(option) + 1, signs)
-                elif len(option) == 2 and arg.startswith(option):
-                    self._user_password(i, 2, signs)
         if "openssl" in self.programs and (match := _OPENSSL_PASS.fullmatch(arg)):
             self._add(i, *match.span("value"))
         if self.programs & {"xfreerdp", "wfreerdp"} and (match := _SLASH_OPTION.fullmatch(arg)):
@@ -236,6 +249,20 @@ class _Finder:
             self._add(i, *match.span("value"))
         if arg == "-u" and self.programs & _LFTP and value and "," in value:
             self._add(i + 1, value.index(",") + 1, len(value))
+
+    def _of_option(self, i: int) -> None:
+        """Secrets that are glued to an option of one of the programs."""
+        arg = self.args[i]
+        for option, programs in _GLUED.items():
+            glued = arg.startswith(option) and len(arg) > len(option)
+            if glued and self.programs & programs and not arg.startswith("--"):
+                self._add(i, len(option), len(arg))
+        for option, (programs, signs) in _USER_OPTIONS.items():
+            if self.programs & programs and len(arg) > len(option):
+                if arg.startswith(f"{option}="):
+                    self._user_password(i, len(option) + 1, signs)
+                elif len(option) == 2 and arg.startswith(option):
+                    self._user_password(i, 2, signs)
 
     def _user_password(self, i: int, begin: int, signs: str) -> None:
         for sign in signs:
@@ -280,7 +307,7 @@ class _Finder:
         """Secrets in the commands of a shell's text, each once: (as it stands there, its kind,
         what it means)."""
         result: dict[tuple[str, str, str], None] = {}
-        for words in _commands(text):
+        for words in split_commands(text):
             found = find_in_arguments(words, cut=last, depth=self.depth - 1)
             for word, spans in zip(words, found, strict=True):
                 for span in spans:
@@ -293,27 +320,27 @@ class _Finder:
 def tells(arg: str) -> bool:
     """Whether an argument of a command line may be more than its text by itself, or tell of its
     neighbours; where none does, `find_in_arguments` finds no more than `find_secrets`."""
-    if "-----" in arg or arg.endswith(":") or (len(arg) > 7 and re.search(r"\s", arg)):
+    if "-----" in arg or arg.endswith(":") or (len(arg) > 7 and _SPACE.search(arg)):
         return True
-    if base_name(arg) in _KNOWN or is_secret_name(arg):
+    if base_name(arg) in _KNOWN:
         return True
+    if not names_a_secret(arg.lower()):
+        return False
     match = _NAMED.fullmatch(arg) if "=" in arg else None
-    return match is not None and any(map(is_secret_name, (match["name"], match["name"][1:])))
+    names = (match["name"], match["name"][1:]) if match is not None else ()
+    return any(map(is_secret_name, (arg, *names)))
 
 
-def _commands(text: str) -> list[list[str]]:
+def split_commands(text: str) -> list[list[str]]:
     """Commands of a shell's text; not one of prose, code or what else has spaces in it."""
-    lexer = shlex.shlex(text, posix=True, punctuation_chars="|&;()<>")
-    lexer.whitespace_split = True
-    lexer.commenters = ""
     words: list[str] = []
-    try:
-        for word in lexer:
-            words.append(word)
-            if len(words) > _NESTED_WORDS:
-                break
-    except ValueError:  # a quote that is not closed
-        words = text.split()[:_NESTED_WORDS]
+    for match in _WORD.finditer(text):
+        if match["stray"]:  # a quote that is not closed
+            words = text.split()[:_NESTED_WORDS]
+            break
+        words.append(_QUOTED.sub(_unquoted, match[0]) if match["quoted"] else match[0])
+        if len(words) > _NESTED_WORDS:
+            break
     commands: list[list[str]] = [[]]
     for word in words:
         if word in _OPERATORS:
@@ -321,6 +348,14 @@ def _commands(text: str) -> list[list[str]]:
         else:
             commands[-1].append(word)
     return [command for command in commands if len(command) > 1 or (command and "=" in command[0])]
+
+
+def _unquoted(match: re.Match[str]) -> str:
+    """What a quoted part of a word is: sh(1), as `shlex` does it."""
+    escaped, double, single = match.groups()
+    if double is not None:
+        return re.sub(r'\\(["\\])', r"\1", double)
+    return escaped if single is None else single
 
 
 def _takes_password(args: Sequence[str]) -> bool:

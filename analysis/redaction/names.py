@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
-from analysis.redaction.vocabulary import word_set
+from analysis.redaction.vocabulary import any_of, word_set
 
 # Words of a name that say that its value is secret ...
 _SECRET_WORDS = word_set(
@@ -31,6 +31,12 @@ _KEYS_OF_DATA = word_set(
 _SECRET_PARTS = re.compile(
     r"passw(?:or)?d|passphrase|secret|token|api_?key|credential|(?:key|store|user|require|master|"
     r"auth|db|root|admin|my|smtp|ssl|bind|trust|ldap|proxy|mail|sql|pg)pass$|pwd$"
+)
+# Without one of these no name tells of a secret: other texts are not looked at for names.
+_STEMS = re.compile(
+    any_of(
+        [*_SECRET_WORDS, "key", "password", "passwd", "passphrase", "secret", "token", "credential"]
+    )
 )
 # ... and last words that say that the value is something about it.
 _ABOUT = word_set(
@@ -84,6 +90,11 @@ SYSTEM_USERS = word_set(
 def words_of(name: str) -> list[str]:
     """Words of an option's or variable's name, in lower case."""
     return [word.lower() for word in _SPLIT.split(_CAMEL.sub("-", name.strip("-"))) if word]
+
+
+def names_a_secret(lower: str) -> bool:
+    """Whether a text, in lower case, may have the name of a secret in it, or of a key."""
+    return _STEMS.search(lower) is not None
 
 
 @functools.lru_cache(maxsize=1 << 14)

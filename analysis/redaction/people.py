@@ -14,6 +14,7 @@ _HOME = re.compile(
     r"(?P<folder>(?<![\w.])/(?:var/|export/|usr/)?(?:home|Users)/(?P<user>[^/\s:\"',;=|&<>()]+)|(?<![\w.])/root|"
     r"(?<![\w/.])~[\w-]*|\$(?:HOME|\{HOME\}))(?P<below>(?:/[^/\s:\"',;=|&<>()]+)*)"
 )
+_HOME_SIGNS = ("home/", "Users/", "/root", "~", "$")
 _PART = re.compile(r"[^/]+")
 # What the analysis looks for in arguments of conmon, and folders that runtimes make in homes.
 _ENGINE = re.compile(r"podman|libpod|crio|containerd|docker|runc|crun|moby|buildkit|kube|cni")
@@ -51,7 +52,6 @@ _AS_USER = {
 _HOST_OPTIONS = frozenset(
     ("--hostname-override", "--node-name", "--hostname", "--node-ip", "--advertise-hostname")
 )
-_MAY_NAME = re.compile(r"[/=@:]|user-")
 _WELL_KNOWN_HOSTS = word_set(
     "localhost github.com gitlab.com bitbucket.org docker.io registry-1.docker.io quay.io gcr.io "
     "ghcr.io registry.k8s.io k8s.gcr.io mcr.microsoft.com"
@@ -64,23 +64,34 @@ _IPV4 = re.compile(r"(?<![\w.])(?!127\.|0\.0\.0\.0)(?:\d{1,3}\.){3}\d{1,3}(?![\w
 
 def find_users(text: str) -> Iterator[Span]:
     """Names and numbers of users in a text."""
-    if not _MAY_NAME.search(text):
-        return
-    for match in _HOME.finditer(text):
-        if match["user"] and not is_system_user(match["user"]):
-            yield Span(*match.span("user"), "user")
-    for pattern in (_TITLE, _USER_VARIABLE):
-        for match in pattern.finditer(text):
-            if not is_system_user(match["user"]):
+    if "home/" in text or "Users/" in text:
+        for match in _HOME.finditer(text):
+            if match["user"] and not is_system_user(match["user"]):
                 yield Span(*match.span("user"), "user")
-    for match in _UID.finditer(text):
-        if int(match["uid"]) >= 1000:
-            yield Span(*match.span("uid"), "user", f"uid {match['uid']}")
+    if ": " in text:
+        yield from _names(_TITLE, text)
+    if "USER" in text or "LOGNAME" in text:
+        yield from _names(_USER_VARIABLE, text)
+    if "user" in text:
+        for match in _UID.finditer(text):
+            if int(match["uid"]) >= 1000:
+                yield Span(*match.span("uid"), "user", f"uid {match['uid']}")
     if "@" in text:
         for match in _MAIL.finditer(text):
             known = match["mail"].startswith("git@")
             if match["top"].lower() not in _NO_MAIL_TOPS and not known:
                 yield Span(*match.span("mail"), "user")
+
+
+def _names(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
+    for match in pattern.finditer(text):
+        if not is_system_user(match["user"]):
+            yield Span(*match.span("user"), "user")
+
+
+def has_home(text: str) -> bool:
+    """Whether a path below a home folder may be in a text."""
+    return "/" in text and any(map(text.__contains__, _HOME_SIGNS))
 
 
 def find_home_paths(text: str, keep: Collection[str]) -> Iterator[Span]:
@@ -89,6 +100,8 @@ def find_home_paths(text: str, keep: Collection[str]) -> Iterator[Span]:
     Args:
         keep: parts that stay: programs that are no user's own.
     """
+    if not has_home(text):
+        return
     for match in _HOME.finditer(text):
         for part in _PART.finditer(match["below"]):
             word = part[0]
@@ -146,7 +159,7 @@ def _logins(i: int, arg: str, program: str, before: str) -> Iterator[tuple[int, 
 
 def find_hosts(text: str) -> Iterator[Span]:
     """Hosts in URLs, and addresses: what `strict` hides besides."""
-    for match in _URL_HOST.finditer(text):
+    for match in _URL_HOST.finditer(text) if "://" in text else ():
         if match["host"].lower() not in _WELL_KNOWN_HOSTS:
             yield Span(*match.span("host"), "host")
     for match in _IPV4.finditer(text):

@@ -18,12 +18,15 @@ from importlib import resources
 from typing import Any
 
 from analysis.redaction.spans import Span
+from analysis.redaction.vocabulary import any_of
 
 _LEFT_OUT = frozenset(
     ("generic-api-key", "curl-auth-user", "curl-auth-header", "kubernetes-secret-yaml")
 )
 _SHORTEST = 12  # no rule's token is shorter
-_GRAM = 3
+# What may stand before a keyword. A search finds the same keyword and the same token without it,
+# and does not try fifty beginnings for each.
+_LEAD = re.compile(r"\A(\(\?i[:)])?\[\\w\.-\]\{0,50\}\?")
 # Go's (?i) holds to the end of its group, Python's only for a whole expression or (?i:...).
 _FLAG = re.compile(r"\(\?([ims]+)\)")
 _POSIX = {"[:alnum:]": "a-zA-Z0-9", "[:alpha:]": "a-zA-Z", "[:digit:]": "0-9"}
@@ -37,12 +40,12 @@ class Rule:
     def __init__(self, entry: dict[str, Any]) -> None:
         self.id: str = entry["id"]
         self.keywords: tuple[str, ...] = tuple(entry["keywords"])
-        self._expression: str = entry["regex"]
+        self.expression: str = entry["regex"]
         self._group: int = entry.get("secretGroup", 0)
 
     @functools.cached_property
     def pattern(self) -> re.Pattern[str]:
-        return re.compile(to_python(self._expression))
+        return re.compile(without_lead(to_python(self.expression)))
 
     def find(self, text: str) -> list[Span]:
         """Where tokens of this form are in a text."""
@@ -72,30 +75,43 @@ def _rules() -> tuple[tuple[str, list[Rule]], ...]:
 
 
 @functools.cache
-def _by_beginning() -> tuple[dict[str, list[tuple[str, list[Rule]]]], list[str]]:
-    """Rules by the first three characters of their keywords, and shorter keywords."""
+def _keywords() -> tuple[re.Pattern[str], dict[str, list[tuple[str, list[Rule]]]]]:
+    """What finds where keywords begin: each by the shortest that begins it. With that, those."""
+    by_keyword = dict(_rules())
+    pattern = re.compile(any_of(by_keyword))
     found: dict[str, list[tuple[str, list[Rule]]]] = {}
-    for keyword, rules in _rules():
-        found.setdefault(keyword[:_GRAM], []).append((keyword, rules))
-    return found, [begin for begin in found if len(begin) < _GRAM]
+    for keyword, rules in by_keyword.items():
+        first = pattern.match(keyword)
+        assert first is not None
+        found.setdefault(first[0], []).append((keyword, rules))
+    return pattern, found
 
 
-def find_tokens(text: str) -> list[Span]:
-    """Where tokens of known forms are in a text."""
+def all_rules() -> list[Rule]:
+    """Each rule once."""
+    return list({rule.id: rule for _, rules in _rules() for rule in rules}.values())
+
+
+def rules_for(lower: str) -> dict[str, Rule]:
+    """Rules whose keywords are in a text in lower case, by their ids."""
+    pattern, by_shortest = _keywords()
+    wanted: dict[str, Rule] = {}
+    seen: set[str] = set()
+    match = pattern.search(lower)
+    while match is not None:
+        for keyword, rules in by_shortest[match[0]]:
+            if keyword not in seen and lower.startswith(keyword, match.start()):
+                seen.add(keyword)
+                wanted.update((rule.id, rule) for rule in rules)
+        match = pattern.search(lower, match.start() + 1)
+    return wanted
+
+
+def find_tokens(text: str, lower: str) -> list[Span]:
+    """Where tokens of known forms are in a text, which is given in lower case too."""
     if len(text) < _SHORTEST:
         return []
-    lower = text.lower()
-    by_beginning, short = _by_beginning()
-    begins = {lower[i : i + _GRAM] for i in range(len(lower) - _GRAM + 1)} & by_beginning.keys()
-    begins.update(begin for begin in short if begin in lower)
-    wanted = {
-        rule.id: rule
-        for begin in begins
-        for keyword, rules in by_beginning[begin]
-        if keyword in lower
-        for rule in rules
-    }
-    return [span for rule in wanted.values() for span in rule.find(text)]
+    return [span for rule in rules_for(lower).values() for span in rule.find(text)]
 
 
 @functools.cache
@@ -125,6 +141,13 @@ def to_python(expression: str) -> str:
         inner = expression[match.end() : end]
         expression = f"{expression[: match.start()]}(?{match[1]}:{inner}){expression[end:]}"
         start = match.start() + 1
+    return expression
+
+
+def without_lead(expression: str) -> str:
+    """An expression without what may stand before its keyword."""
+    while (shorter := _LEAD.sub(r"\1", expression)) != expression:
+        expression = shorter
     return expression
 
 

@@ -13,6 +13,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from analysis.redaction import arguments, people
@@ -23,6 +24,7 @@ from analysis.redaction.people import (
     find_hosts,
     find_in_command,
     find_users,
+    has_home,
 )
 from analysis.redaction.rule_set import token_beginnings
 from analysis.redaction.runtimes import find_images, find_names
@@ -70,7 +72,7 @@ class Scrubber:
     ) -> None:
         """A command line. ``program``: path of what was executed; argv[0] may say anything."""
         key = ("a", cut, program, *args)
-        if self._seen.has(key):
+        if self._seen.get(key):
             return
         self._seen.add(key, True)
         for i, spans in enumerate(self._find_in_arguments(args, cut)):
@@ -80,7 +82,7 @@ class Scrubber:
 
     def observe_path(self, path: str) -> None:
         """A program's path."""
-        if not path or self._seen.has(("p", path)):
+        if not path or self._seen.get(("p", path)):
             return
         self._seen.add(("p", path), True)
         self._learn(path, self._find_in_path(path))
@@ -92,7 +94,7 @@ class Scrubber:
 
     def observe_text(self, text: str) -> None:
         """Any other text: an error, a fact, a cgroup."""
-        if not text or self._seen.has(("t", text)):
+        if not text or self._seen.get(("t", text)):
             return
         self._seen.add(("t", text), True)
         self._learn(text, self._find_in_text(text))
@@ -148,7 +150,6 @@ class Scrubber:
                 self.vault.add_word(base, "path")
         self._in_order = sorted(self.vault.protected)
         self._seen = Cache()
-        self._looks = Cache()  # what stays depends on all programs
 
     def restart(self) -> None:
         """What comes now is another copy of the same capture."""
@@ -293,24 +294,36 @@ class Scrubber:
         if sum(map(len, args)) > _TEXT_LIMIT:
             return [[] for _ in args]
         looks = [self._look_at(arg) for arg in args]
-        if not cut and not any(tell for _, tell in looks):
-            return [list(spans) for spans, _ in looks]
-        found = find_in_arguments(args, cut=cut)
-        for i, arg in enumerate(args):
-            found[i] += self._find_people(arg)
+        if not cut and not any(look.tells for look in looks):
+            return [self._all_of(arg, look) for arg, look in zip(args, looks, strict=True)]
+        found = find_in_arguments(args, cut=cut, find=lambda arg: self._look_at(arg).secrets)
+        for arg, look, spans in zip(args, looks, found, strict=True):
+            spans += self._people_of(arg, look)
         for i, span in find_in_command(args):
             found[i].append(span)
         return [merged(spans) for spans in found]
 
-    def _look_at(self, arg: str) -> tuple[list[Span], bool]:
-        """What an argument is by itself, and whether its neighbours may make more of it: most
-        come again and again, in command lines that are all different."""
-        look: tuple[list[Span], bool] | None = self._looks.get(arg)
+    def _look_at(self, arg: str) -> _Look:
+        """What an argument is by itself: most come again and again, in command lines that are
+        all different."""
+        look: _Look | None = self._looks.get(arg)
         if look is None:
-            spans = merged([*find_secrets(arg), *self._find_people(arg)])
-            look = spans, arguments.tells(arg) or people.tells(arg)
+            look = _Look(
+                find_secrets(arg),
+                [*find_users(arg), *(find_hosts(arg) if self.strict else ())],
+                arguments.tells(arg) or people.tells(arg),
+                has_home(arg),
+            )
+            look = _NOTHING if look == _NOTHING else look
             self._looks.add(arg, look)
         return look
+
+    def _all_of(self, arg: str, look: _Look) -> list[Span]:
+        people_there = self._people_of(arg, look)
+        return merged([*look.secrets, *people_there]) if people_there else look.secrets
+
+    def _people_of(self, arg: str, look: _Look) -> list[Span]:
+        return [*look.people, *find_home_paths(arg, self._programs)] if look.home else look.people
 
     def _find_in_path(self, path: str) -> list[Span]:
         if len(path) > _TEXT_LIMIT:
@@ -323,34 +336,51 @@ class Scrubber:
         return merged([*find_secrets(text), *self._find_people(text)])
 
     def _find_people(self, text: str) -> list[Span]:
-        spans = list(find_users(text))
-        if "/" in text:
-            spans += find_home_paths(text, self._programs)
+        spans = [*find_users(text), *find_home_paths(text, self._programs)]
         if self.strict:
             spans += find_hosts(text)
         return spans
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What there is to say of an argument by itself.
+
+    Attributes:
+        tells: its neighbours may make more of it, or it of them.
+        home: a home folder may be in it. What is hidden below it depends on all programs.
+    """
+
+    secrets: list[Span]
+    people: list[Span]
+    tells: bool
+    home: bool
+
+
+_NOTHING = _Look([], [], False, False)
+
+
 class Cache:
-    """Results by text, forgotten all at once when they are too many: a capture may hold millions
-    of different command lines."""
+    """Results by text, of so many bytes: a capture may hold millions of different command lines.
+    What was not asked for while half of that came is forgotten."""
 
     def __init__(self) -> None:
-        self._found: dict[Any, Any] = {}
+        self._new: dict[Any, Any] = {}
+        self._old: dict[Any, Any] = {}
         self._size = 0
 
-    def has(self, key: _Key) -> bool:
-        return key in self._found
-
     def get(self, key: _Key) -> Any:
-        return self._found.get(key)
+        found = self._new.get(key)
+        if found is None and self._old and (found := self._old.pop(key, None)) is not None:
+            self.add(key, found)
+        return found
 
     def add(self, key: _Key, value: Any) -> None:
         parts = (key,) if isinstance(key, str) else key
         size = 200 + sum(len(part) for part in parts if isinstance(part, str))
-        if self._size + size > _CACHE_BYTES:
-            self._found, self._size = {}, 0
-        self._found[key] = value
+        if self._size + size > _CACHE_BYTES // 2:
+            self._old, self._new, self._size = self._new, {}, 0
+        self._new[key] = value
         self._size += size
 
 

@@ -12,6 +12,9 @@ from analysis.redaction.rule_set import entropy
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 CLASSES = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
 _LONG_RUN = 6
+# What base64 of a text begins with: by its first six bits no control character, no middle of UTF-8.
+_FIRST_OF_TEXT = frozenset("CDIJKLMNOPQRSTUVWXYZabcdefwxyz0123456789")
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 def looks_made_up(value: str) -> bool:
@@ -88,7 +91,9 @@ def is_keylike(value: str) -> bool:
 
 def decode_base64(token: str) -> str | None:
     """The text that a token is base64 of; None if it is none, or not of text."""
-    bare = token.rstrip("=").translate(str.maketrans("-_", "+/"))
+    if token[:1] not in _FIRST_OF_TEXT:
+        return None
+    bare = token.rstrip("=").translate(_URL_SAFE)
     if len(bare) % 4 == 1:
         return None
     try:

@@ -24,8 +24,11 @@ class Span(NamedTuple):
 def merged(spans: Iterable[Span]) -> list[Span]:
     """Spans in order, none touching another: of two that overlap the earlier, then the longer
     one gives kind and meaning, and covers both."""
+    found = list(spans)
+    if not found:
+        return found
     result: list[Span] = []
-    for span in sorted(spans, key=lambda span: (span.begin, -span.end)):
+    for span in sorted(found, key=lambda span: (span.begin, -span.end)):
         if result and span.begin < result[-1].end:
             last = result[-1]
             if span.end > last.end:

@@ -14,6 +14,7 @@ from analysis.redaction.names import (
     is_path,
     is_secret_name,
     is_weak_name,
+    names_a_secret,
 )
 from analysis.redaction.rule_set import entropy, find_tokens, token_beginnings
 from analysis.redaction.shapes import (
@@ -33,6 +34,7 @@ _PEM = re.compile(
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}:(?://|%2[fF]%2[fF])(?P<rest>[^\s\"'<>|`]*)")
 _PORT = re.compile(r"\d{1,5}\Z|\d{1,5}[/?#,]|\[|\{|\$")
 _SCHEME = re.compile(r"(?i)\b(?:bearer|basic|digest|negotiate)[ \t]+(?P<value>[^\s\"',;]{6,})")
+_SCHEMES = ("bearer", "basic", "digest", "negotiate")
 _HEADER = re.compile(
     r"(?i)\b(?P<name>(?:proxy-)?authorization|(?:set-)?cookie|(?:[a-z]+-){0,3}(?:key|token|secret|"
     r"password|auth|signature|art-api))[ \t]*:[ \t]*"
@@ -59,9 +61,11 @@ _MORE_TOKENS = re.compile(
     r"xox[a-z]-[\w-]{16,}|[A-Z0-9]{5}(?:-[A-Z0-9]{5}){4}(?![\w-])|"
     r"\$(?:\d[a-z]?|y|gy|P|H|S|sha1|md5|apr1|argon2[a-z]*|pbkdf2[\w-]*|scrypt)\$[\w./$=,+-]{16,})"
 )
+_MORE_SIGNS = re.compile(r"[-_$]|AKC|LTAI|AKIA|ASIA|A3T|amzn")
 _ORACLE = re.compile(r"jdbc:oracle:[a-z]{1,8}:[^/\s:]{1,40}/(?P<value>[^@\s]+)@")
 _HOOK = re.compile(r"(?i)hook")
 _HOOK_PART = re.compile(r"(?<=[/@])(?=[\w-]{0,60}\d)[\w-]{16,}")
+_SHORTEST_RANDOM = 20
 _RANDOM = re.compile(r"[A-Za-z0-9_+=-]{20,}")
 _BASE64_WHOLE = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/]{32,}={0,2}(?![A-Za-z0-9+/_=-])")
 _HEX = re.compile(r"(?<![A-Za-z0-9])[0-9a-fA-F]{32,}(?![A-Za-z0-9])")
@@ -94,22 +98,34 @@ def find_secrets(text: str, *, cut: bool = False, depth: int = _DEPTH) -> list[S
 
 
 def _find(text: str, cut: bool, depth: int) -> list[Span]:
-    spans = [Span(*match.span(), "private-key") for match in _PEM.finditer(text)]
+    # Most texts have nothing of what these look for: a word that each must have tells so first.
+    lower = text.lower()
+    telling = names_a_secret(lower)
+    spans: list[Span] = []
+    if "-----BEGIN" in text:
+        spans += [Span(*match.span(), "private-key") for match in _PEM.finditer(text)]
     if ":" in text:
-        spans += _find_in_urls(text, cut)
-        spans += _find_headers(text)
-        spans += _find_hooks(text)
-        spans += [
-            Span(*match.span("value"), "url", unquote(match["value"]))
-            for match in _ORACLE.finditer(text)
-        ]
-    spans += _find_after_schemes(text)
-    spans += find_told(text)
-    if "=" in text or ":" in text:
+        if "//" in text or "%2f" in lower:
+            spans += _find_in_urls(text, cut)
+            if "hook" in lower:
+                spans += _find_hooks(text)
+        if telling or "art-api" in lower:
+            spans += _find_headers(text)
+        if "oracle" in text:
+            spans += [
+                Span(*match.span("value"), "url", unquote(match["value"]))
+                for match in _ORACLE.finditer(text)
+            ]
+    if any(map(lower.__contains__, _SCHEMES)):
+        spans += _find_after_schemes(text)
+    spans += find_told(text, lower)
+    if telling and ("=" in text or ":" in text):
         spans += find_pairs(text)
-    spans += find_tokens(text)
-    spans += [Span(*match.span(), "token") for match in _MORE_TOKENS.finditer(text)]
-    spans += _find_random(text)
+    spans += find_tokens(text, lower)
+    if _MORE_SIGNS.search(text):
+        spans += [Span(*match.span(), "token") for match in _MORE_TOKENS.finditer(text)]
+    if len(text) >= _SHORTEST_RANDOM:
+        spans += _find_random(text)
     if depth:
         spans += _find_escaped(text, cut, depth - 1)
         spans += _find_base64(text, depth - 1)

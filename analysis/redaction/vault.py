@@ -41,10 +41,12 @@ _TAG = 6
 _PLACEHOLDER = re.compile(rf"(?:secret|user|host|path|name|image)-[{_LETTERS}]{{{_TAG}}}")
 _LIMIT = 100_000  # secrets that are remembered, to be found elsewhere too
 _GRAM = 6  # a secret of this many characters is found inside of words too
+_WINDOWS = tuple(slice(at, at + _GRAM) for at in range(4096))
 _SHORTEST = 4  # one of fewer is replaced where it is known to be one, and nowhere else
 _LONGEST = 16 << 10
 _WORD = re.compile(r"[^\s/:=@,;&?\"'|()<>\[\]{}]+")
 _PART = re.compile(r"[^-._]+")
+_PARTS_OF_TEXT = re.compile(r"[^\s/:=@,;&?\"'|()<>\[\]{}\-._]+|[-._]{4,}")
 _PARTS = 12
 _PHRASE = re.compile(r"[^ =,'\"\n]+")
 _SIGNS = 8
@@ -130,7 +132,7 @@ class Vault:
 
     def _add_word(self, word: str, secret: str) -> None:
         self._words.setdefault(word, secret)
-        if (first := _PART.match(word)) is not None:
+        if (first := _PARTS_OF_TEXT.search(word)) is not None:
             self._beginnings.add(first[0])
 
     # --- where it is ---------------------------------------------------------------------------
@@ -153,6 +155,10 @@ class Vault:
     def _find_anywhere(self, text: str) -> Iterator[Span]:
         grams, position = self._grams, 0
         last = len(text) - _GRAM
+        if last < len(_WINDOWS) and grams.keys().isdisjoint(
+            map(text.__getitem__, _WINDOWS[: last + 1])
+        ):
+            return  # which is so of nearly all, and told five times as fast
         while position <= last:
             by_length = grams.get(text[position : position + _GRAM])
             best = None if by_length is None else self._longest(text, position, by_length)
@@ -177,6 +183,8 @@ class Vault:
         return None
 
     def _find_words(self, text: str) -> Iterator[Span]:
+        if self._beginnings.isdisjoint(_PARTS_OF_TEXT.findall(text)):
+            return
         for match in _WORD.finditer(text):
             word, begin = match[0], match.start()
             secret = self._words.get(word)
