@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 
 from tracer.bcc_compiler import CompileError, compile_c
@@ -18,6 +17,7 @@ from tracer.bcc_source import (
 )
 from tracer.bpf_code import returned_constant
 from tracer.btf import Btf
+from tracer.ending import scratch_folder
 from tracer.engine import BTF_PATH, DETAILS_RING_BYTES, Settings, possible_cpus
 from tracer.errors import HostError
 from tracer.kernel_headers import read_headers_layout
@@ -107,7 +107,7 @@ def _compile(folder: str, found: Definitions, layout: str, flags: list[str]) -> 
     """Code of all functions in main.c, by their names there."""
     names = [entry(name) for name in (*found.program_names, *found.functions)]
     names += [map_entry(name, part) for name in found.maps for part in ("sizes", "kind", "entries")]
-    with tempfile.TemporaryDirectory(prefix="rtrace-bcc-") as tree:
+    with scratch_folder("rtrace-bcc-") as tree:
         for name, text in (STUB_HEADERS | {"kernel_layout.h": layout}).items():
             path = os.path.join(tree, "include", name)
             os.makedirs(os.path.dirname(path), exist_ok=True)

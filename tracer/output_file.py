@@ -3,6 +3,10 @@
 A file is made anew, mode 0600, through no link, and belongs to whoever ran sudo. ``force`` takes
 the name away from a regular file that is there, and never writes into it: it may have other names.
 
+Captures grow under their names, as what is recorded is kept. All else (`new_file`) has no name
+until it is whole. Where the file system has no files without names (NFS, vfat), it is called
+.rtrace-*.part until then, which SIGKILL alone leaves behind.
+
 The directory is walked to step by step and held open, so that whoever renames it, or puts something
 else in its place meanwhile, leads nobody elsewhere. A symbolic link on the way is followed only if
 it is root's or one's own: /tmp is everybody's, and a home folder may be somebody else's. (To follow
@@ -20,6 +24,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from tracer.ending import undone_by
 from tracer.errors import CaptureError
 from tracer.invoking_user import (
     acting_as,
@@ -31,12 +36,14 @@ from tracer.invoking_user import (
 
 _LINKS = 40  # as many as the kernel follows (MAXSYMLINKS)
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# What file systems say that have no files without names (open(2), O_TMPFILE).
+_NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS)
 _STEP = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
 def new_file(path: str, *, force: bool = False) -> Iterator[BinaryIO]:
-    """A file to write to, which is there whole or not at all.
+    """A file to write to, which is there whole, when the block is done, or not at all.
 
     Args:
         path: file to create.
@@ -46,15 +53,28 @@ def new_file(path: str, *, force: bool = False) -> Iterator[BinaryIO]:
         CaptureError: it cannot be created, or not be written.
     """
     with held_directory(path) as directory_fd:
-        fd = create(path, directory_fd, force=force)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                yield file
-        except BaseException as error:
-            remove(path, directory_fd)
-            if isinstance(error, OSError):
+        _check_free(path, directory_fd, force)
+        beside = name_beside()
+        with undone_by(lambda: remove(beside, directory_fd)):
+            try:
+                fd, unnamed = _open_beside(beside, directory_fd)
+                kept = os.dup(fd)
+                try:
+                    # Closed before it gets its name: some file systems say only then that they
+                    # could not write.
+                    with os.fdopen(fd, "wb") as file:
+                        yield file
+                    source = f"/proc/self/fd/{kept}" if unnamed else beside
+                    _publish(path, source, beside, directory_fd, force)
+                finally:
+                    os.close(kept)
+            except OSError as error:
                 raise create_error(path, error) from None
-            raise
+
+
+def name_beside() -> str:
+    """For what will have its own name as soon as it is whole."""
+    return f".rtrace-{os.urandom(8).hex()}.part"
 
 
 def check_output(path: str, *, force: bool) -> None:
@@ -68,7 +88,7 @@ def check_output(path: str, *, force: bool) -> None:
     except (OSError, ValueError):
         return
     if not force:
-        raise _exists(path)
+        raise exists_error(path)
     _check_regular(path, mode)
 
 
@@ -122,13 +142,11 @@ def create(path: str, directory_fd: int, *, force: bool = False) -> int:
             with contextlib.suppress(FileNotFoundError):
                 _check_regular(path, os.lstat(name, dir_fd=directory_fd).st_mode)
                 as_invoking_user(lambda: os.unlink(name, dir_fd=directory_fd))
-        fd = as_invoking_user(lambda: os.open(name, _NEW, 0o600, dir_fd=directory_fd))
+        return _open_new(name, _NEW, directory_fd)
     except FileExistsError:
-        raise _exists(path) from None
+        raise exists_error(path) from None
     except (OSError, ValueError) as error:
         raise create_error(path, error) from None
-    give_to_invoking_user(fd)
-    return fd
 
 
 def remove(path: str, directory_fd: int) -> bool:
@@ -152,16 +170,13 @@ def replace_by(source: str, source_fd: int, path: str, *, force: bool) -> None:
         CaptureError: ``path`` exists, or cannot be created.
     """
     with held_directory(path) as directory_fd:
-        # The name is taken first, as nothing else works on every file system.
-        os.close(create(path, directory_fd, force=force))
-        name = os.path.basename(path)
-        try:
-            as_invoking_user(
-                lambda: os.rename(source, name, src_dir_fd=source_fd, dst_dir_fd=directory_fd)
-            )
-        except OSError as error:
-            remove(path, directory_fd)
-            raise create_error(path, error) from None
+        _take_name(source, source_fd, path, directory_fd, force)
+
+
+def exists_error(path: str) -> CaptureError:
+    """Why a name is not taken."""
+    step = "give another name, or --force to replace it"
+    return CaptureError(f"cannot write {path}", "it exists", step)
 
 
 def create_error(path: str, error: OSError | ValueError) -> CaptureError:
@@ -188,9 +203,85 @@ def error_text(error: OSError) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _exists(path: str) -> CaptureError:
-    step = "give another name, or --force to replace it"
-    return CaptureError(f"cannot write {path}", "it exists", step)
+def _open_new(name: str, flags: int, directory_fd: int) -> int:
+    fd = as_invoking_user(lambda: os.open(name, flags, 0o600, dir_fd=directory_fd))
+    give_to_invoking_user(fd)
+    return fd
+
+
+def _check_free(path: str, directory_fd: int, force: bool) -> None:
+    """Before work is done for a file: as ``create`` would find it."""
+    name = os.path.basename(path)
+    try:
+        if not name:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        mode = os.lstat(name, dir_fd=directory_fd).st_mode
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise create_error(path, error) from None
+    if not force:
+        raise exists_error(path)
+    _check_regular(path, mode)
+
+
+def _open_beside(beside: str, directory_fd: int) -> tuple[int, bool]:
+    """File descriptor of a new file, and whether it has no name; else it is ``beside``."""
+    try:
+        fd = _open_new(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, directory_fd)
+    except OSError as error:
+        if error.errno not in _NO_UNNAMED:
+            raise
+    else:
+        if os.path.exists(f"/proc/self/fd/{fd}"):  # from where it can be linked
+            return fd, True
+        os.close(fd)
+    return _open_new(beside, _NEW, directory_fd), False
+
+
+def _publish(path: str, source: str, beside: str, directory_fd: int, force: bool) -> None:
+    """Gives a file that is whole its name. ``source``: ``beside``, or where a link leads to it."""
+    name, unnamed = os.path.basename(path), source != beside
+
+    def link(target: str) -> None:
+        def make() -> None:
+            os.link(
+                source, target, src_dir_fd=directory_fd, dst_dir_fd=directory_fd,
+                follow_symlinks=unnamed,
+            )  # fmt: skip
+
+        as_invoking_user(make)
+
+    try:
+        link(name)
+    except FileExistsError:
+        if not force:
+            raise exists_error(path) from None
+        _check_regular(path, os.lstat(name, dir_fd=directory_fd).st_mode)
+        if unnamed:
+            link(beside)
+        _rename(beside, directory_fd, name, directory_fd)
+    except OSError:
+        if unnamed:
+            raise
+        _take_name(beside, directory_fd, path, directory_fd, force)  # it knows no links
+    else:
+        if not unnamed:
+            remove(beside, directory_fd)
+
+
+def _take_name(source: str, source_fd: int, path: str, directory_fd: int, force: bool) -> None:
+    """Renames a file to a name that is taken first, as nothing else works everywhere."""
+    os.close(create(path, directory_fd, force=force))
+    try:
+        _rename(source, source_fd, os.path.basename(path), directory_fd)
+    except OSError as error:
+        remove(path, directory_fd)
+        raise create_error(path, error) from None
+
+
+def _rename(source: str, source_fd: int, target: str, target_fd: int) -> None:
+    as_invoking_user(lambda: os.rename(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd))
 
 
 def _check_regular(path: str, mode: int) -> None:

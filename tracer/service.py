@@ -6,9 +6,10 @@ import contextlib
 import os
 import shutil
 import subprocess
-import tempfile
 
+from tracer.ending import undone_by
 from tracer.errors import HostError, RtraceError
+from tracer.output_file import name_beside
 from tracer.service_unit import MARK, NAME, Service, render_unit
 
 UNIT = f"/etc/systemd/system/{NAME}"
@@ -95,16 +96,17 @@ def _read_unit() -> str | None:
 
 def _write_unit(text: str) -> None:
     """Whole or not at all: systemd may read it at any time."""
-    fd, path = tempfile.mkstemp(prefix=f".{NAME}-", dir=os.path.dirname(UNIT))
-    try:
-        with open(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(fd, 0o644)
-        os.replace(path, UNIT)
-    except BaseException:
+    path = os.path.join(os.path.dirname(UNIT), name_beside())
+
+    def remove() -> None:
         with contextlib.suppress(OSError):
             os.unlink(path)
-        raise
+
+    with undone_by(remove):
+        with open(path, "x", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(text)
+        os.replace(path, UNIT)
 
 
 def _systemctl(fact: str, *arguments: str, step: str = "") -> None:

@@ -16,8 +16,8 @@ import zlib
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from tracer.capture_file import CaptureFile
 from tracer.errors import CaptureError
+from tracer.output_file import new_file
 
 _END = struct.Struct("<4sHHHHIIH")
 _END_MAGIC = b"PK\x05\x06"
@@ -43,17 +43,9 @@ def write_ticket(path: str, files: Mapping[str, str], *, force: bool) -> int:
     Raises:
         CaptureError: it exists, or cannot be written; then nothing of it is left.
     """
-    target = CaptureFile(path, force=force)
-    try:
-        with tempfile.TemporaryFile() as made:
-            _pack(made, files)
-            target.append_from(made.fileno(), 0, made.tell())
-        size = target.size
-        target.finish()
-        return size
-    except BaseException:
-        target.remove()
-        raise
+    with new_file(path, force=force) as file:
+        _pack(file, files)
+        return file.tell()
 
 
 def _pack(made: BinaryIO, files: Mapping[str, str]) -> None:
@@ -67,8 +59,6 @@ def _pack(made: BinaryIO, files: Mapping[str, str]) -> None:
             with open(source, "rb") as file, archive.open(member, "w") as written:
                 while piece := file.read(_PIECE):
                     written.write(piece)
-    made.flush()
-    made.seek(0, os.SEEK_END)
 
 
 def open_ticket(path: str, fd: int) -> int:

@@ -9,13 +9,13 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.hosts import NOBODY
-from tests.kernel.recording import Ended, Recorder, assert_failed, run_rtrace, wait_for
+from tests.kernel.hosts import NOBODY, in_mount_namespace
+from tests.kernel.recording import RTRACE, Ended, Recorder, assert_failed, run_rtrace, wait_for
 from tracer.capture_file import CaptureFile
 from tracer.capture_reader import CaptureReader
 from tracer.control import socket_path
@@ -243,3 +243,59 @@ def test_planted_saves_do_not_push_out_ours(shared: Path) -> None:
         as_nobody("touch", shared / f"x-203001{day}-221320-oom.rtrace")
     assert remove_old_saves(str(shared / "x.rtrace"), 2, "") == []
     assert mine.exists()
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("limit", [{}, {"NO_LINKS": "1"}])
+def test_file_systems_that_know_little(
+    tmp_path: Path, build: Callable[[str], Path], limit: dict[str, str]
+) -> None:
+    # GIVEN neither files without names, nor what renames only if a name is free, nor links
+    library = build("storm").with_name("plain_disk.so")
+    source = Path(__file__).with_name("plain_disk.c")
+    command = ["gcc", "-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source]
+    subprocess.run(command, check=True)
+    environment = {**os.environ, "LD_PRELOAD": str(library), **limit}
+    made = tmp_path / "made"
+    made.mkdir()
+    for arguments in (
+        ("report", GOLDEN, "-o", made / "x.txt"),
+        ("export", GOLDEN, "--to", "csv", "--table", "processes", "-o", made / "x"),
+    ):
+        # THEN files and folders are made, not replaced, and replaced if one says so
+        said = [run_rtrace(*arguments, *more, env=environment) for more in ((), (), ("--force",))]
+        assert [ended.status for ended in said] == [0, 1, 0]
+        assert "it exists" in said[1].stderr
+    assert names_in(made) == ["x", "x.txt"]
+    assert names_in(made / "x") == ["processes.csv"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", GOLDEN, "--format", "html"),
+        ("ticket", GOLDEN),
+        ("export", GOLDEN, "--to", "csv"),
+        ("export", GOLDEN, "--to", "jsonl"),
+    ],
+)
+def test_a_full_disk_leaves_nothing(tmp_path: Path, arguments: tuple[str | Path, ...]) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = (
+        'disk=$1; shift; mount -t tmpfs -o size=16k none "$disk"; status=0; '
+        '"$@" || status=$?; ls -A "$disk"; exit $status'
+    )
+    done = subprocess.run(
+        in_mount_namespace(script, disk, RTRACE, *arguments, "-o", disk / "x"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("rtrace: ")]
+    assert line.startswith(f"rtrace: cannot write {disk}/x: no space left on device")
+    assert "Traceback" not in done.stderr

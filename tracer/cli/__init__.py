@@ -55,8 +55,8 @@ def main() -> NoReturn:
     """Entry point: runs the command, and exits with the status that scripts rely on.
 
     Exit status: 0 done, 1 an expected failure, 2 wrong usage, 3 `compare
-    --fail-on-change` found a change; `record -- COMMAND` gives
-    COMMAND's status or 125 when rtrace itself failed.
+    --fail-on-change` found a change; 128+n when signal n ended a command other than `record`;
+    `record -- COMMAND` gives COMMAND's status or 125 when rtrace itself failed.
     """
     status, stdout = 0, sys.stdout
     if "_RTRACE_COMPLETE" in os.environ:

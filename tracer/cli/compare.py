@@ -10,6 +10,7 @@ import click
 from tracer.cli.completers import complete_capture
 from tracer.cli.documented import Command
 from tracer.cli.output import check_table, output_options, text_shape, write_output
+from tracer.ending import undone_by
 from tracer.errors import RtraceError
 
 _TABLES = ("behaviours", "latencies", "places", "adoptions", "groups", "captures")
@@ -88,7 +89,8 @@ def compare(
             end = "\n" if done == total else ""
             print(f"\rread {done} of {total} captures", end=end, file=sys.stderr, flush=True)
 
-    measured, skipped = measure_all(find_sources(captures), show)
+    with undone_by(_end_readers):
+        measured, skipped = measure_all(find_sources(captures), show)
     for one in skipped:
         if fail_on_change or not measured:
             raise RtraceError(one.error)
@@ -98,6 +100,14 @@ def compare(
     write_output(text, output, force)
     if fail_on_change and document["changed"]:
         context.exit(_CHANGED)
+
+
+def _end_readers() -> None:
+    """The processes that read captures would wait for more of them."""
+    import multiprocessing
+
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def _render(

@@ -7,10 +7,13 @@ Each example is run, or at least parsed, by a test.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import click
+
+from tracer.ending import ended_by_signals
 
 Pairs = Sequence[tuple[str, str]]
 """Something to write, and what it means."""
@@ -46,7 +49,20 @@ class _Documented(click.Command):
 
 
 class Command(_Documented):
-    """A command of rtrace."""
+    """A command of rtrace.
+
+    Args:
+        takes_signals: it looks after SIGINT, SIGTERM and SIGHUP itself; else see `tracer.ending`.
+    """
+
+    def __init__(self, *args: Any, takes_signals: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._takes_signals = takes_signals
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs it."""
+        with contextlib.nullcontext() if self._takes_signals else ended_by_signals():
+            return super().invoke(ctx)
 
 
 class Group(_Documented, click.Group):

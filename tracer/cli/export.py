@@ -14,6 +14,7 @@ from tracer.cli.completers import complete_capture, complete_file
 from tracer.cli.documented import Command
 from tracer.cli.part import check_part, part_options
 from tracer.cli.progress import progress_line
+from tracer.ending import scratch_folder
 from tracer.errors import UsageError
 from tracer.output_file import new_file
 from tracer.output_folder import new_folder
@@ -111,11 +112,9 @@ def export(
         else:
             file = stack.enter_context(_opened(output, force))
         if container is not None or since is not None or until is not None:
-            import tempfile
-
             from analysis.export.narrow import narrow
 
-            part = os.path.join(stack.enter_context(tempfile.TemporaryDirectory()), "x.rtrace")
+            part = os.path.join(stack.enter_context(scratch_folder("rtrace-export-")), "x.rtrace")
             narrow(capture, part, container, since, until, _share(on_progress, 0.0, 0.4))
             capture, on_progress = part, _share(on_progress, 0.4, 1.0)
         if folder:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
+from tracer.ending import undone_by
 from tracer.text import printable
 
 AFTER_S = 0.5  # shorter work shows nothing
@@ -57,7 +58,6 @@ def progress_line() -> Iterator[Callable[[str, float], None] | None]:
         yield None
         return
     line = _Line(out)
-    try:
+    with undone_by(line.clear):
         yield line.show
-    finally:
         line.clear()

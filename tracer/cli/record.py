@@ -31,6 +31,7 @@ FAILED = 125  # with a COMMAND, whose own statuses are passed on
 
 @click.command(
     cls=Command,
+    takes_signals=True,
     examples=[
         ("sudo rtrace record", "the whole host, until Ctrl-C"),
         ("sudo rtrace record -o run.rtrace -- docker run --rm alpine true", "while it runs"),

@@ -12,6 +12,7 @@ from tracer.cli.completers import complete_capture, complete_file
 from tracer.cli.documented import Command
 from tracer.cli.part import check_part, part_options
 from tracer.cli.progress import progress_line
+from tracer.ending import scratch_folder
 from tracer.units import format_size, size_option
 
 if TYPE_CHECKING:
@@ -92,8 +93,6 @@ def ticket(
     Same secret, same placeholder, all over one ticket; two tickets cannot be joined by them.
     """
     check_part(since, until)
-    import tempfile
-
     from analysis.ticket.build import SUMMARY, build_ticket
     from analysis.ticket.choose import Wanted
     from tracer.output_file import check_output
@@ -110,7 +109,7 @@ def ticket(
     path = output or f"{os.path.basename(capture.rstrip('/')).removesuffix('.rtrace')}.zip"
     if not to_stdout:
         check_output(path, force=force)
-    with tempfile.TemporaryDirectory(prefix="rtrace-ticket-") as folder:
+    with scratch_folder("rtrace-ticket-") as folder:
         with progress_line() as on_progress:
             made = build_ticket(
                 capture,
