@@ -44,6 +44,13 @@ class Lines:
         line = self._bytes[begin:end].removesuffix(b"\0")
         return tuple(text(line).split("\0")) if end > begin else ()
 
+    def recorded(self, number: int) -> str | None:
+        """One that an exec recorded, with NULs between the arguments; None: it is none of these."""
+        if not 0 <= number < len(self._bounds) - 1:
+            return None
+        begin, end = self._bounds[number : number + 2].tolist()
+        return text(self._bytes[begin:end].removesuffix(b"\0")) if end > begin else None
+
     def all(self) -> Array:
         """Every one by its number."""
         return objects([self[number] for number in range(len(self))])

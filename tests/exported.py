@@ -49,9 +49,8 @@ def tables_of(path: Path, folder: Path, kind: str) -> Path:
 
 def trace_of(path: Path) -> bytes:
     """The capture as a Perfetto trace."""
-    file = BytesIO()
-    with CaptureReader(path) as reader:
-        write_perfetto(file, rtrace.open_capture(path), describe(look_over(reader)))
+    file, capture = BytesIO(), rtrace.open_capture(path)
+    write_perfetto(file, capture, describe(capture.table))
     return file.getvalue()
 
 

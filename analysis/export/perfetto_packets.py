@@ -18,9 +18,10 @@ from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import (
     TrackEvent,
 )
 
+from analysis.export.protobuf_columns import Rows, message
 from tracer.text import printable
 
-_SEQUENCE = 1
+SEQUENCE = 1
 _AT_ONCE = 4096  # packets
 _MAX = 2**63 - 1
 
@@ -72,6 +73,12 @@ class Packets:
         """
         self._event(TrackEvent.TYPE_INSTANT, track, ts_ns, name, category, **more)
 
+    def write(self, rows: Rows) -> None:
+        """Packets of `perfetto_columns`, behind those that were made before."""
+        self.close()
+        *_, content = message(Trace.DESCRIPTOR, {"packet": rows}).joined().buffers()
+        self._file.write(content)
+
     def close(self) -> None:
         """What is still in memory."""
         self._file.write(self._trace.SerializeToString())
@@ -118,7 +125,7 @@ class Packets:
         if len(self._trace.packet) >= _AT_ONCE:
             self.close()
         packet = self._trace.packet.add()
-        packet.trusted_packet_sequence_id = _SEQUENCE
+        packet.trusted_packet_sequence_id = SEQUENCE
         return packet
 
 

@@ -55,10 +55,24 @@ def _container_numbers(scene: Scene) -> Ints:
 
 def df_signals(scene: Scene) -> pd.DataFrame:
     """One row a signal, by time."""
+    rows, found = scene.table.of(Type.SIGNAL), signal_columns(scene)
+    return frame(
+        {
+            "ts_ns": found["ts_ns"],
+            **{name: scene.ids.of(found[name]) for name in ("target", "sender", "context")},
+            **{name: found[name] for name in ("signal", "name", "kind", "result", "to_process")},
+            "target_tid": int64(rows["tid"]),
+            "sender_tid": nullable(int64(rows["sender_tid"]), rows["sender_tid"] > 0),
+            "fatal": found["fatal"],
+        }
+    )
+
+
+def signal_columns(scene: Scene) -> dict[str, npt.NDArray[Any]]:
+    """Signals by time; target, sender, context are positions of processes, -1 where not known."""
     rows, who = scene.table.of(Type.SIGNAL), identify(scene.table)
     target = who.of(Type.SIGNAL).astype(np.int64)
     sender = who.of(Type.SIGNAL, "sender").astype(np.int64)
-    ids = objects([*scene.ids.tolist(), None])
     kind = kinds_of(rows)
     by_process = kind == "process"
     number = int64(rows["signal"])
@@ -66,22 +80,18 @@ def df_signals(scene: Scene) -> pd.DataFrame:
     names = objects([name_of(int(n)) for n in uniques])
     result = int64(rows["result"])
     ts_ns = int64(rows["ts_ns"])
-    return frame(
-        {
-            "ts_ns": ts_ns,
-            "target": ids[target],
-            "sender": ids[np.where(by_process, sender, -1)],
-            "context": ids[np.where(by_process, -1, sender)],
-            "signal": number,
-            "name": names[codes] if len(codes) else np.empty(0, object),
-            "kind": kind,
-            "result": objects([*RESULTS, "unknown"])[np.minimum(result, len(RESULTS))],
-            "to_process": rows["group"] != 0,
-            "target_tid": int64(rows["tid"]),
-            "sender_tid": nullable(int64(rows["sender_tid"]), rows["sender_tid"] > 0),
-            "fatal": _fatal(scene, target, number, result == 0, ts_ns),
-        }
-    )
+    return {
+        "ts_ns": ts_ns,
+        "target": target,
+        "sender": np.where(by_process, sender, -1),
+        "context": np.where(by_process, -1, sender),
+        "signal": number,
+        "name": names[codes] if len(codes) else np.empty(0, object),
+        "kind": kind,
+        "result": objects([*RESULTS, "unknown"])[np.minimum(result, len(RESULTS))],
+        "to_process": rows["group"] != 0,
+        "fatal": _fatal(scene, target, number, result == 0, ts_ns),
+    }
 
 
 def kinds_of(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:

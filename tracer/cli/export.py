@@ -139,9 +139,8 @@ def _write_trace(capture: str, file: BinaryIO, on_progress: Tell) -> None:
     from analysis.export.perfetto import write_perfetto
     from analysis.model import open_capture
 
-    with _looked_over(capture, on_progress) as (_, overview):
-        opened = open_capture(capture, _share(on_progress, 0.1, 0.6))
-        write_perfetto(file, opened, describe(overview), _share(on_progress, 0.6, 1.0))
+    opened = open_capture(capture, _share(on_progress, 0.0, 0.5))
+    write_perfetto(file, opened, describe(opened.table), _share(on_progress, 0.5, 1.0))
 
 
 def _write_folder(
