@@ -13,6 +13,12 @@ from analysis.table import Table
 
 Json = dict[str, Any]
 
+_HOST = (
+    *("hostname", "kernel", "machine", "boot_id", "cpus", "pid_max"),
+    *("os", "init", "cgroup"),
+)
+"""What is told of a host: None where the header does not say."""
+
 
 def describe(
     capture: Capture,
@@ -35,7 +41,7 @@ def describe(
     status = trailer.get("command_status")
     return {
         "rtrace": _text(header.get("rtrace")),
-        "host": {key: value for key, value in host.items() if _is_plain(value)},
+        "host": dict.fromkeys(_HOST) | {k: v for k, v in host.items() if _is_plain(v)},
         "kernel": _text(host.get("kernel")),
         "runtimes": _runtimes(table),
         "engine": _text(header.get("engine")),
@@ -95,7 +101,8 @@ def _runtimes(table: Table) -> list[Json]:
         if fact.get("kind") != "runtime" or not isinstance(name, str):
             continue
         plain = {k: v for k, v in fact.items() if k != "kind" and _is_plain(v)}
-        found[name, str(fact.get("tgid")), str(fact.get("start_ns"))] = plain
+        known = {"name": name, "version": None} | plain
+        found[name, str(fact.get("tgid")), str(fact.get("start_ns"))] = known
     return list(found.values())
 
 

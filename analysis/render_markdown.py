@@ -78,7 +78,7 @@ class _Markdown:
         host = capture["host"]
         words = [plain(str(host[key])) for key in ("hostname", "kernel", "os") if host.get(key)]
         runtimes = capture["runtimes"][:_RUNTIMES]
-        words += [f"{plain(str(r['name']))} {plain(str(r.get('version')))}" for r in runtimes]
+        words += [plain(f"{r['name']} {r['version'] or ''}".rstrip()) for r in runtimes]
         lines = ["# rtrace report", "", *warnings(capture, self.report["losses"])]
         lines += [", ".join(words) or "host not known", ""]
         when = (capture["started"]["utc"] or "at a time not known")[:19].replace("T", " ")
