@@ -31,16 +31,25 @@ def main() -> None:
         sys.exit(f"cannot fuzz: {error}; `pip install -e '.[fuzz]'` has it for x86-64 Linux")
     with atheris.instrument_imports(include=["analysis", "tracer"]):
         from tests.fuzz.targets import Bench, Finding
+
+        folder = Path(tempfile.mkdtemp(prefix="rtrace-fuzz-", dir=_memory()))
+        bench = Bench(folder)
+        bench.warm_up()  # here, for what is imported late is to be watched too
+    from tests.fuzz.comparisons import free_results
     from tests.fuzz.mutate import Mutator
     from tests.fuzz.seeds import donors, seeds
 
     given = donors()
-    folder = Path(tempfile.mkdtemp(prefix="rtrace-fuzz-", dir=_memory()))
     corpus = Path(options.corpus or folder / "corpus")
     corpus.mkdir(parents=True, exist_ok=True)
     for name, data in seeds():
         (corpus / name).write_bytes(data)
-    run = _Run(options, Bench(folder), Finding, folder)
+    run = _Run(options, bench, Finding, folder)
+
+    def one(data: bytes) -> None:
+        if not run.executions:
+            free_results()  # before its first file Atheris puts its own call there
+        run.one(data)
 
     def mutate(data: bytes, limit: int, seed: int) -> bytes:
         return Mutator(seed, atheris.Mutate, given).mutate(bytes(data), limit)
@@ -57,7 +66,7 @@ def main() -> None:
         "-print_final_stats=1",
         str(corpus),
     ]
-    atheris.Setup(arguments, run.one, custom_mutator=mutate)
+    atheris.Setup(arguments, one, custom_mutator=mutate)
     atheris.Fuzz()
 
 
@@ -115,7 +124,10 @@ class _Run:
         )
         for name, spent in sorted(costs.slowest.items(), key=lambda pair: -pair[1]):
             times, mean = costs.times[name], costs.spent[name] / costs.times[name]
-            print(f"  {name:10} {times:8} times, CPU {mean:.3f} s, at most {spent:.2f} s")
+            print(
+                f"  {name:10} {times:8} times, CPU {mean:.3f} s, at most {spent:.2f} s, "
+                f"{costs.largest[name] >> 20} MiB"
+            )
         sys.stdout.flush()
 
 

@@ -68,6 +68,37 @@ def test_with_coverage(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+_COMPARES = """
+import os, sys, weakref
+import atheris
+from tests.fuzz.comparisons import free_results
+
+class Column:
+    def __lt__(self, other):
+        return Column()
+
+@atheris.instrument_func
+def compare(a, b):
+    return a < b
+
+def one(data):
+    free_results()
+    kept = [weakref.ref(compare(Column(), 1)), weakref.ref(compare(Column(), Column()))]
+    alive = sum(one() is not None for one in kept)
+    print(f"{alive} alive, {compare(1, 2)}, {compare('b', 'a')}, {compare(1, 2.0)}", flush=True)
+    os._exit(0)
+
+atheris.Setup(sys.argv, one)
+atheris.Fuzz()
+"""
+
+
+def test_nothing_is_left_of_a_comparison() -> None:
+    """GIVEN code that Atheris watches, WHEN it compares columns, THEN their result is let go."""
+    done = subprocess.run([sys.executable, "-c", _COMPARES], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "0 alive, True, False, True", done.stderr[-2000:]
+
+
 def formula() -> None:
     targets.check_csv('"a"\n"=1+1"\n')
 
