@@ -34,7 +34,7 @@ _CALL = re.compile(
 _READER = r"(?:--?password-stdin|--passphrase-fd|--stdin\b|chpasswd|sudo[ \t]+-S|\bpasswd)"
 _PIPED = re.compile(
     r"\b(?:echo|printf)(?:[ \t]+-[neE]+)?(?:[ \t]+[\"']?%s(?:\\n)?[\"']?)?[ \t]+(?P<quote>[\"']?)"
-    r"(?P<value>[^|\"'\n]{2,200}?)(?P=quote)[ \t]*\|[^|\n]{0,200}?" + _READER
+    r"(?P<value>[^|\"'\n]{1,199}[^|\"'\s])(?P=quote)[ \t]*\|[^|\n]{0,200}?" + _READER
 )
 _HERE = re.compile(
     _READER

@@ -167,7 +167,7 @@ class _Rewriter:
         if host is not None:
             header["host"] = self._host(self.scrubber, host)
         if argv is not None:
-            header["argv"] = list(self.scrubber.scrub_arguments(argv))
+            header["argv"] = list(self.scrubber.scrub_arguments(tuple(argv)))
         if layout is not None:
             header["layout"] = abi.layout_description()
         return header
@@ -247,7 +247,7 @@ class _Rewriter:
             done["exe"] = scrubber.scrub_path(process["exe"])
         if process.get("args") is not None:
             cut = process.get("args_cut") is True
-            done["args"] = list(scrubber.scrub_arguments(process["args"], cut=cut))
+            done["args"] = list(scrubber.scrub_arguments(tuple(process["args"]), cut=cut))
         if process.get("cgroup") is not None:
             done["cgroup"] = scrubber.scrub_cgroup(process["cgroup"])
         return done

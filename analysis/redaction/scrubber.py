@@ -26,7 +26,7 @@ from analysis.redaction.people import (
     find_users,
     has_home,
 )
-from analysis.redaction.rule_set import token_beginnings
+from analysis.redaction.rule_set import rules_for, token_beginnings
 from analysis.redaction.runtimes import find_images, find_names
 from analysis.redaction.spans import Span, merged
 from analysis.redaction.texts import find_secrets
@@ -38,11 +38,17 @@ from tracer.runtime_args import HEX_ID, base_name, family, is_self
 MODES = ("default", "strict", "none")
 _HOME = re.compile(r"/(?:home|Users|root)(?:/|$)")
 _HEX = re.compile(r"[0-9a-f]{6,64}")
-_CACHE_BYTES = 32 << 20
+# Of what was seen and what became of it; of what arguments are, which is asked for twice.
+_CACHE_BYTES, _LOOKS_BYTES = 32 << 20, 64 << 20
 # No command line, name or message is so long: it is from somebody who wants to keep us busy.
 _TEXT_LIMIT = 64 << 10
-_T = TypeVar("_T")
-_Key = str | tuple[Any, ...]
+# What gitleaks' rules may take, in characters times rules whose keyword is there: half a minute.
+# A busy host's 100,000 different command lines take a hundredth of it.
+_EFFORT = 1_000_000_000
+_LONG = 200  # shorter texts have no room for many keywords
+_ENTRY_BYTES = 160
+_SAME = object()
+_T = TypeVar("_T", str, tuple[str, ...])
 
 
 class Scrubber:
@@ -63,7 +69,10 @@ class Scrubber:
         self._in_order: list[str] = []  # what stays, once all of it is known
         self._seen = Cache()
         self._done = Cache()
-        self._looks = Cache()
+        self._looks = Cache(_LOOKS_BYTES)
+        self._effort = _EFFORT
+        self._skipped: set[int] = set()  # hashes of texts that are not looked into
+        self._begun = False
 
     # --- first: what is there ------------------------------------------------------------------
 
@@ -71,7 +80,7 @@ class Scrubber:
         self, args: Sequence[str], *, program: str = "", cut: bool = False
     ) -> None:
         """A command line. ``program``: path of what was executed; argv[0] may say anything."""
-        key = ("a", cut, program, *args)
+        key = "\0".join((f"a{cut:d}", program, *args))
         if self._seen.get(key):
             return
         self._seen.add(key, True)
@@ -82,10 +91,10 @@ class Scrubber:
 
     def observe_path(self, path: str) -> None:
         """A program's path."""
-        if not path or self._seen.get(("p", path)):
+        if not path or self._seen.get(f"p{path}"):
             return
-        self._seen.add(("p", path), True)
-        self._learn(path, self._find_in_path(path))
+        self._seen.add(f"p{path}", True)
+        self._learn(path, self._find_in_text(path))
         base = base_name(path)
         if _HOME.search(path):
             self._own.add(base)
@@ -94,9 +103,9 @@ class Scrubber:
 
     def observe_text(self, text: str) -> None:
         """Any other text: an error, a fact, a cgroup."""
-        if not text or self._seen.get(("t", text)):
+        if not text or self._seen.get(f"t{text}"):
             return
-        self._seen.add(("t", text), True)
+        self._seen.add(f"t{text}", True)
         self._learn(text, self._find_in_text(text))
 
     def observe_cgroup(self, path: str) -> None:
@@ -150,6 +159,7 @@ class Scrubber:
                 self.vault.add_word(base, "path")
         self._in_order = sorted(self.vault.protected)
         self._seen = Cache()
+        self._begun = True
 
     def restart(self) -> None:
         """What comes now is another copy of the same capture."""
@@ -161,7 +171,7 @@ class Scrubber:
             secret = span.secret or text[span.begin : span.end]
             if span.kind in ("user", "host"):
                 self._names.add((secret, span.kind))
-            elif span.kind not in ("path", "cut"):
+            elif span.kind not in ("path", "cut", "unexamined"):
                 self.vault.add(secret, span.kind)
                 if span.secret is not None:
                     self.vault.add(text[span.begin : span.end], span.kind)
@@ -178,29 +188,27 @@ class Scrubber:
 
     # --- then: what stands for it --------------------------------------------------------------
 
-    def scrub_arguments(self, args: Sequence[str], *, cut: bool = False) -> tuple[str, ...]:
+    def scrub_arguments(self, args: tuple[str, ...], *, cut: bool = False) -> tuple[str, ...]:
         def scrub() -> tuple[str, ...]:
             found = self._find_in_arguments(args, cut)
-            if sum(map(len, args)) > _TEXT_LIMIT:
-                return tuple(self.vault.replace(a, [Span(0, len(a), "cut")]) for a in args)
             last = len(args) - 1 if cut else None
             return tuple(
                 self._replace(arg, spans, cut=i == last)
                 if spans or i == last
-                else self._cached(arg, functools.partial(self._replace, arg, [], cut=False))
+                else self._cached("w", arg, functools.partial(self._replace, arg, [], cut=False))
                 for i, (arg, spans) in enumerate(zip(args, found, strict=True))
             )
 
-        return self._cached(("a", cut, *args), scrub)
+        return self._cached(f"a{cut:d}", args, scrub)
 
     def scrub_path(self, path: str, *, cut: bool = False) -> str:
         return self._cached(
-            ("p", cut, path), lambda: self._replace(path, self._find_in_path(path), cut=cut)
+            f"p{cut:d}", path, lambda: self._replace(path, self._find_in_text(path), cut=cut)
         )
 
     def scrub_text(self, text: str, *, cut: bool = False) -> str:
         return self._cached(
-            ("t", cut, text), lambda: self._replace(text, self._find_in_text(text), cut=cut)
+            f"t{cut:d}", text, lambda: self._replace(text, self._find_in_text(text), cut=cut)
         )
 
     def scrub_cgroup(self, path: str) -> str:
@@ -230,7 +238,7 @@ class Scrubber:
                 return done
             return self.vault.placeholder(comm, "cut") if done != comm else comm
 
-        return self._cached(("c", comm), scrub)
+        return self._cached("c", comm, scrub)
 
     def scrub_value(self, value: Any, name: str = "") -> Any:
         """Any value of JSON."""
@@ -244,17 +252,22 @@ class Scrubber:
             return {self.scrub_text(k): self.scrub_value(v, k) for k, v in value.items()}
         return value
 
-    def _cached(self, key: _Key, make: Callable[[], _T]) -> _T:
-        """Also counts the places of a text each time that it comes."""
+    def _cached(self, kind: str, given: _T, make: Callable[[], _T]) -> _T:
+        """What becomes of a text, or of the texts of a command line. Also counts the places in it
+        each time that it comes."""
+        key = f"{kind}{given}" if isinstance(given, str) else "\0".join((kind, *given))
         found = self._done.get(key)
         replaced = self.vault.replaced
         if found is None:
             before = dict(replaced)
             result = make()
-            # Most texts have nothing to hide.
             counted = None if before == replaced else replaced - Counter(before)
-            self._done.add(key, (result, counted))
+            # Most texts have nothing to hide.
+            same = counted is None and result == given
+            self._done.add(key, _SAME if same else (result, counted), 1 if same else 2)
             return result
+        if found is _SAME:
+            return given
         cached: _T
         cached, counted = found
         if counted is not None:
@@ -262,8 +275,8 @@ class Scrubber:
         return cached
 
     def _replace(self, text: str, spans: list[Span], *, cut: bool) -> str:
-        if len(text) > _TEXT_LIMIT:
-            return self.vault.replace(text, [Span(0, len(text), "cut")])
+        if spans and spans[0].kind == "unexamined":
+            return self.vault.replace(text, spans)
         protected = self.vault.protected
         kept = [span for span in spans if not self._stays(text, span, protected)]
         ids = [m.span() for m in HEX_ID.finditer(text) if m[0] in protected]
@@ -292,7 +305,12 @@ class Scrubber:
 
     def _find_in_arguments(self, args: Sequence[str], cut: bool) -> list[list[Span]]:
         if sum(map(len, args)) > _TEXT_LIMIT:
-            return [[] for _ in args]
+            return [_whole(arg) for arg in args]
+        skipped = {i: _whole(arg) for i, arg in enumerate(args) if self._skips(arg)}
+        if skipped:
+            rest = ["" if i in skipped else arg for i, arg in enumerate(args)]
+            found = self._find_in_arguments(rest, cut)
+            return [skipped.get(i, spans) for i, spans in enumerate(found)]
         looks = [self._look_at(arg) for arg in args]
         if not cut and not any(look.tells for look in looks):
             return [self._all_of(arg, look) for arg, look in zip(args, looks, strict=True)]
@@ -325,15 +343,23 @@ class Scrubber:
     def _people_of(self, arg: str, look: _Look) -> list[Span]:
         return [*look.people, *find_home_paths(arg, self._programs)] if look.home else look.people
 
-    def _find_in_path(self, path: str) -> list[Span]:
-        if len(path) > _TEXT_LIMIT:
-            return []
-        return merged([*find_secrets(path), *self._find_people(path)])
-
     def _find_in_text(self, text: str) -> list[Span]:
-        if len(text) > _TEXT_LIMIT:
-            return []
+        if self._skips(text):
+            return _whole(text)
         return merged([*find_secrets(text), *self._find_people(text)])
+
+    def _skips(self, text: str) -> bool:
+        """Whether a text is not looked into, and all of it hidden: it is too long, or others have
+        taken what may be taken. That is decided when it is observed."""
+        if len(text) < _LONG:
+            return False
+        if len(text) > _TEXT_LIMIT or hash(text) in self._skipped:
+            return True
+        if not self._begun:
+            self._effort -= len(text) * len(rules_for(text.lower()))
+            if self._effort < 0:
+                self._skipped.add(hash(text))
+        return hash(text) in self._skipped
 
     def _find_people(self, text: str) -> list[Span]:
         spans = [*find_users(text), *find_home_paths(text, self._programs)]
@@ -360,25 +386,29 @@ class _Look:
 _NOTHING = _Look([], [], False, False)
 
 
+def _whole(text: str) -> list[Span]:
+    return [Span(0, len(text), "unexamined")] if text else []
+
+
 class Cache:
     """Results by text, of so many bytes: a capture may hold millions of different command lines.
     What was not asked for while half of that came is forgotten."""
 
-    def __init__(self) -> None:
-        self._new: dict[Any, Any] = {}
-        self._old: dict[Any, Any] = {}
-        self._size = 0
+    def __init__(self, room: int = _CACHE_BYTES) -> None:
+        self._new: dict[str, Any] = {}
+        self._old: dict[str, Any] = {}
+        self._size, self._room = 0, room
 
-    def get(self, key: _Key) -> Any:
+    def get(self, key: str) -> Any:
         found = self._new.get(key)
         if found is None and self._old and (found := self._old.pop(key, None)) is not None:
             self.add(key, found)
         return found
 
-    def add(self, key: _Key, value: Any) -> None:
-        parts = (key,) if isinstance(key, str) else key
-        size = 200 + sum(len(part) for part in parts if isinstance(part, str))
-        if self._size + size > _CACHE_BYTES // 2:
+    def add(self, key: str, value: Any, texts: int = 1) -> None:
+        """``texts``: as many texts as long as the key are kept: it, and such as the value has."""
+        size = texts * (_ENTRY_BYTES + len(key))
+        if self._size + size > self._room // 2:
             self._old, self._new, self._size = self._new, {}, 0
         self._new[key] = value
         self._size += size

@@ -6,17 +6,15 @@ has the same placeholder all over a ticket, and no other ticket can be joined wi
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
-import json
 import re
 import secrets
 from collections import Counter
 from collections.abc import Iterator
-from urllib.parse import quote, quote_plus
 
 from analysis.redaction.spans import Span
+from analysis.redaction.spellings import SHORTEST, Spellings
 from tracer.abi import COMM_LEN
 
 KINDS = {
@@ -27,6 +25,7 @@ KINDS = {
     "token": "tokens of known forms",
     "random": "long random strings",
     "cut": "beginnings of what may be secrets, cut off by the recorder",
+    "unexamined": "texts that were not looked into, as they or all such are too long",
     "user": "names and numbers of users",
     "host": "names and addresses of hosts",
     "path": "paths below home folders",
@@ -40,9 +39,6 @@ _LETTERS = "bcdfghjkmnpqrstvwxz23456789"  # no vowels: no words, and never a hex
 _TAG = 6
 _PLACEHOLDER = re.compile(rf"(?:secret|user|host|path|name|image)-[{_LETTERS}]{{{_TAG}}}")
 _LIMIT = 100_000  # secrets that are remembered, to be found elsewhere too
-_GRAM = 6  # a secret of this many characters is found inside of words too
-_WINDOWS = tuple(slice(at, at + _GRAM) for at in range(4096))
-_SHORTEST = 4  # one of fewer is replaced where it is known to be one, and nowhere else
 _LONGEST = 16 << 10
 _WORD = re.compile(r"[^\s/:=@,;&?\"'|()<>\[\]{}]+")
 _PART = re.compile(r"[^-._]+")
@@ -50,8 +46,6 @@ _PARTS_OF_TEXT = re.compile(r"[^\s/:=@,;&?\"'|()<>\[\]{}\-._]+|[-._]{4,}")
 _PARTS = 12
 _PHRASE = re.compile(r"[^ =,'\"\n]+")
 _SIGNS = 8
-_ALIKE = 100  # secrets of one beginning that are looked for where a text was cut
-_CUT = 4  # so many first characters of a secret at the end of what was cut are that secret
 
 
 class Vault:
@@ -73,17 +67,21 @@ class Vault:
         self._kinds: dict[str, str] = {}
         self._placeholders: dict[str, str] = {}
         self._taken: dict[str, str] = {}
-        # By beginning, then by length: thousands of tokens may begin alike.
-        self._grams: dict[str, dict[int, dict[str, str]]] = {}
+        self._forgotten: set[int] = set()
+        self._spellings = Spellings()
         self._words: dict[str, str] = {}
         self._beginnings: set[str] = set()  # first parts of those words
         self._phrases: set[str] = set()
-        self._prefixes: dict[str, list[str]] = {}
-        self._bare: dict[str, str] = {}
 
     def distinct(self) -> Counter[str]:
         """How many different secrets have been replaced, by kind."""
         return Counter(self._kinds[secret] for secret in self._placeholders)
+
+    @property
+    def forgotten(self) -> int:
+        """How many secrets there was no room for: such are replaced where they are known to be
+        secrets, not where they are elsewhere."""
+        return len(self._forgotten)
 
     def restart(self) -> None:
         """Counts from 0 again. Placeholders stay what they are."""
@@ -94,22 +92,17 @@ class Vault:
 
     def add(self, secret: str, kind: str) -> None:
         """Remembers a secret, so that it is found wherever else it is."""
-        if not _SHORTEST <= len(secret) <= _LONGEST or secret in self._kinds:
+        if not SHORTEST <= len(secret) <= _LONGEST or secret in self._kinds:
             return
         if secret in self.protected or _PLACEHOLDER.fullmatch(secret):
             return
-        if len(self._kinds) >= _LIMIT:
+        short = None if len(self._kinds) >= _LIMIT else self._spellings.add(secret)
+        if short is None:
+            self._forgotten.add(hash(secret))
             return
         self._kinds[secret] = kind
-        for form in spellings(secret):
-            if len(form) < _GRAM:
-                self._add_word(form, secret)
-            else:
-                by_length = self._grams.setdefault(form[:_GRAM], {})
-                by_length.setdefault(len(form), {}).setdefault(form, secret)
-            if len(alike := self._prefixes.setdefault(form[:_CUT], [])) < _ALIKE:
-                alike.append(form)
-            self._bare.setdefault(form, secret)
+        for form in short:
+            self._add_word(form, secret)
 
     def add_word(self, word: str, kind: str) -> None:
         """Remembers a name that is to be replaced where it stands as a word of its own.
@@ -143,44 +136,15 @@ class Vault:
         Args:
             cut: the text goes on: what a secret begins with at its end counts.
         """
-        if self._grams:
-            yield from self._find_anywhere(text)
+        for begin, end, secret in self._spellings.find(text, self.protected):
+            yield Span(begin, end, self._kinds[secret], secret)
         if self._words:
             yield from self._find_words(text)
         if self._phrases:
             yield from self._find_phrases(text)
-        if cut and self._prefixes:
-            yield from self._find_beginning(text)
-
-    def _find_anywhere(self, text: str) -> Iterator[Span]:
-        grams, position = self._grams, 0
-        last = len(text) - _GRAM
-        if last < len(_WINDOWS) and grams.keys().isdisjoint(
-            map(text.__getitem__, _WINDOWS[: last + 1])
-        ):
-            return  # which is so of nearly all, and told five times as fast
-        while position <= last:
-            by_length = grams.get(text[position : position + _GRAM])
-            best = None if by_length is None else self._longest(text, position, by_length)
-            if best is None:
-                position += 1
-            else:
-                form, secret = best
-                yield Span(position, position + len(form), self._kinds[secret], secret)
-                position += len(form)
-
-    def _longest(
-        self, text: str, position: int, by_length: dict[int, dict[str, str]]
-    ) -> tuple[str, str] | None:
-        for length in sorted(by_length, reverse=True):
-            form = text[position : position + length]
-            secret = by_length[length].get(form)
-            if secret is None or secret in self.protected:
-                continue
-            if form == secret and _is_plain(form) and _within_word(text, position, form):
-                continue
-            return form, secret
-        return None
+        if cut and (found := self._spellings.find_beginning(text, self.protected)) is not None:
+            begin, secret = found
+            yield Span(begin, len(text), self._kinds[secret], secret)
 
     def _find_words(self, text: str) -> Iterator[Span]:
         if self._beginnings.isdisjoint(_PARTS_OF_TEXT.findall(text)):
@@ -231,18 +195,6 @@ class Vault:
                         begin = end
                         break
 
-    def _find_beginning(self, text: str) -> Iterator[Span]:
-        """The longest end of a text that a secret begins with."""
-        for at in range(max(0, len(text) - _LONGEST), len(text) - _CUT + 1):
-            tail = text[at:]
-            for form in self._prefixes.get(tail[:_CUT], ()):
-                if len(form) > len(tail) and form.startswith(tail):
-                    secret = self._bare[form]
-                    if secret in self.protected or tail in self.protected:
-                        continue
-                    yield Span(at, len(text), self._kinds[secret], secret)
-                    return
-
     # --- what stands for it --------------------------------------------------------------------
 
     def placeholder(self, secret: str, kind: str) -> str:
@@ -279,35 +231,3 @@ class Vault:
             position = span.end
         parts.append(text[position:])
         return "".join(parts)
-
-
-def _is_plain(secret: str) -> bool:
-    """Short, and of letters and digits alone: it may be part of a harmless word by chance."""
-    return len(secret) < 12 and secret.isalnum()
-
-
-def _within_word(text: str, begin: int, form: str) -> bool:
-    end = begin + len(form)
-    return text[begin - 1 : begin].isalnum() or text[end : end + 1].isalnum()
-
-
-def spellings(secret: str) -> set[str]:
-    """A secret as it may be written: percent escapes, base64, hexadecimal, JSON."""
-    raw = secret.encode("utf-8", "surrogateescape")
-    found = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    for escaped in (quote(raw, safe=""), quote(raw, safe="/"), quote_plus(raw)):
-        found |= {escaped, re.sub("%..", lambda match: match[0].lower(), escaped)}
-        found.add(quote(escaped, safe=""))
-    if len(raw) >= 5:
-        found |= {raw.hex(), raw.hex().upper()}
-        for shift in range(3):
-            # Inside of a longer base64 text: the characters that neighbours have no part in.
-            coded = base64.b64encode(bytes(shift) + raw).decode()
-            begin = (0, 2, 3)[shift]
-            end = len(coded) - (0, 3, 2)[(shift + len(raw)) % 3]
-            inner = coded[begin:end]
-            if len(inner) >= _GRAM:
-                found |= {inner, inner.translate(str.maketrans("+/", "-_"))}
-        whole = base64.b64encode(raw).decode()
-        found |= {whole, whole.translate(str.maketrans("+/", "-_"))}
-    return {form for form in found if len(form) >= _SHORTEST}

@@ -38,12 +38,14 @@ class Ticket:
     Attributes:
         files: paths of its parts, by their names in the archive; in order.
         redacted: of each kind of `KINDS` (different ones, places).
+        forgotten: secrets that were replaced only where they are known to be such; see `Vault`.
         left_out: sentences.
         events, processes: of its capture.
     """
 
     files: dict[str, str] = field(default_factory=dict)
     redacted: dict[str, tuple[int, int]] = field(default_factory=dict)
+    forgotten: int = 0
     left_out: list[str] = field(default_factory=list)
     events: int = 0
     processes: int = 0
@@ -168,6 +170,7 @@ class _Builder:
         for kind in KINDS:
             if vault.replaced[kind]:
                 self.ticket.redacted[kind] = distinct[kind], vault.replaced[kind]
+        self.ticket.forgotten = vault.forgotten
 
     def _draw(self, report: Json) -> None:
         # Takes a third of a second: for those who want a picture only.
@@ -225,10 +228,15 @@ class _Builder:
 
 def redaction_lines(ticket: Ticket) -> Sequence[str]:
     """What was redacted, by kind and count."""
-    return [
+    lines = [
         f"{KINDS[kind]}: {distinct:,} different, in {places:,} places"
         for kind, (distinct, places) in ticket.redacted.items()
     ]
+    if ticket.forgotten:
+        lines.append(
+            f"only where they are known to be secrets, as there are too many: {ticket.forgotten:,}"
+        )
+    return lines
 
 
 def _report(capture: Capture, wanted: Wanted, *, every: bool) -> Json:

@@ -6,9 +6,11 @@ import random
 import re
 import shlex
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.redaction import scrubber, spellings
 from analysis.redaction.arguments import split_commands
 from analysis.redaction.rule_set import all_rules, rules_for, to_python, without_lead
 from analysis.redaction.vocabulary import any_of
@@ -75,3 +77,40 @@ def test_rules_find_the_same_without_what_may_stand_before_a_keyword() -> None:
             assert spans == [next(g for g in found if g[0] < g[1]) for found in groups]
             matched += len(spans)
     assert matched > 300
+
+
+def test_what_would_take_too_long_is_hidden_whole_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """GIVEN texts made to keep all rules busy, THEN those beyond a bound are not let through, but
+    are hidden whole; the same ones each time."""
+    monkeypatch.setattr(scrubber, "_EFFORT", 3_000_000)
+    keywords = [rule.keywords[0] for rule in all_rules()]
+    lines = [("app", f"{number} ip {' '.join(keywords)}") for number in range(10)]
+    made = scrubber.Scrubber()
+    for line in lines:
+        made.observe_arguments(line)
+    made.begin()
+    for _ in range(2):
+        done = [made.scrub_arguments(line)[1] for line in lines]
+        whole = [text.startswith("secret-") and len(text) == 13 for text in done]
+        assert whole[0] is False
+        assert whole[-1] is True
+        assert whole == sorted(whole)
+    assert made.vault.replaced["unexamined"] == 2 * sum(whole)
+    assert made.scrub_text(lines[-1][1]) == done[-1]
+    assert made.scrub_arguments(("app", "short")) == ("app", "short")
+
+
+def test_secrets_for_which_there_is_no_room_are_hidden_where_they_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spellings, "_ROOM", 20_000)
+    made = scrubber.Scrubber()
+    lines = [("app", "--password", f"Kq{number}-vz_{number * 7919}w") for number in range(200)]
+    for line in lines:
+        made.observe_arguments(line)
+    made.begin()
+    assert 100 < made.vault.forgotten < 200
+    assert all(made.scrub_arguments(line)[2].startswith("secret-") for line in lines)
+    assert lines[0][2] not in made.scrub_text(f"/srv/{lines[0][2]}/x")
