@@ -145,15 +145,17 @@ class Scrubber:
 
     def begin(self) -> None:
         """All has been observed."""
+        named = {name for name, kind in self._names if kind in ("user", "host")}
+        for name, kind in sorted(self._names):
+            if kind in ("user", "host"):
+                self.vault.add_word(name, kind)
         for name, kind in sorted(self._names):
             if kind in ("container", "image"):
                 if self.strict:
                     self.vault.add_word(name, kind)
-                else:
+                elif name not in named and self.vault.kind_of(name) in (None, "random"):
+                    # It stays, though it may look random; but not what is secret elsewhere.
                     self.vault.protected.add(name)
-        for name, kind in sorted(self._names):
-            if kind in ("user", "host"):
-                self.vault.add_word(name, kind)
         for base in sorted(self._own - self._programs):
             if family(base) is None:
                 self.vault.add_word(base, "path")

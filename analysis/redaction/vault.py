@@ -83,6 +83,10 @@ class Vault:
         secrets, not where they are elsewhere."""
         return len(self._forgotten)
 
+    def kind_of(self, secret: str) -> str | None:
+        """The kind of what is remembered."""
+        return self._kinds.get(secret)
+
     def restart(self) -> None:
         """Counts from 0 again. Placeholders stay what they are."""
         self.replaced.clear()
@@ -92,6 +96,8 @@ class Vault:
 
     def add(self, secret: str, kind: str) -> None:
         """Remembers a secret, so that it is found wherever else it is."""
+        if self._kinds.get(secret) == "random":
+            self._kinds[secret] = kind  # one that is known by more than its looks
         if not SHORTEST <= len(secret) <= _LONGEST or secret in self._kinds:
             return
         if secret in self.protected or _PLACEHOLDER.fullmatch(secret):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import stat
 import struct
 import sys
@@ -14,7 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from analysis.html.report_page import render_report_page
+from analysis.html.stories import choose_targets
 from analysis.model import open_capture
+from analysis.report import build_report
+from analysis.ticket.picture import draw_timeline
+from analysis.ticket.summary import render_summary
+from analysis.why.answer import build_why
 from bench.busy_host import write_capture
 from tests.kernel.recording import Ended, assert_failed
 from tests.redacting import structure
@@ -26,6 +33,7 @@ from tracer.errors import RtraceError
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "captures"
 INCIDENT = GOLDEN / "bullseye-A-shim-kill.rtrace"
+PLACEHOLDER = re.compile(rb"\b(?:secret|user|host|path)-[b-df-hj-np-tv-z2-9]{6}\b")
 MEMBERS = ["summary.md", "timeline.png", "report.html", "capture.rtrace"]
 
 
@@ -258,6 +266,43 @@ def test_a_ticket_of_a_capture_that_is_not_whole(rtrace: Rtrace, tmp_path: Path,
     assert {"cut": "cut", "lossy": "lost"}.get(kind, "") in summary.lower(), summary
     before, after = (open_capture(p).table.header.get("segment") for p in (capture, path))
     assert before == after
+
+
+def test_two_tickets_of_one_capture_have_no_placeholder_in_common(
+    rtrace: Rtrace, tmp_path: Path
+) -> None:
+    cases = list(planted(7))[:60]
+    stream = Stream()
+    init = stream.process("systemd", tgid=1)
+    stream.snapshot("start")
+    for case in cases:
+        stream.exec(stream.fork(init), f"/usr/bin/{case.args[0]}", case.args)
+    capture = stream.write(tmp_path / "x.rtrace")
+    found = []
+    for _ in range(2):
+        path, _ = make(rtrace, tmp_path, capture, "--force")
+        found.append(set(PLACEHOLDER.findall(every_byte_of_ticket(path, tmp_path))))
+    assert len(found[0]) == len(found[1]) >= 50
+    assert not found[0] & found[1]
+
+
+def test_all_parts_are_made_of_the_redacted_capture(rtrace: Rtrace, tmp_path: Path) -> None:
+    """THEN whoever makes them of the capture in the archive gets the same bytes."""
+    path, _ = make(rtrace, tmp_path, INCIDENT)
+    parts = members(path)
+    (tmp_path / "c.rtrace").write_bytes(parts["capture.rtrace"])
+    capture = open_capture(tmp_path / "c.rtrace")
+    built = build_report(capture, every_process=True)
+    whys = [build_why(capture, target) for target in choose_targets(built)]
+    drawn = io.BytesIO()
+    draw_timeline(built, drawn)
+    assert drawn.getvalue() == parts["timeline.png"]
+    assert render_report_page(built, whys).encode() == parts["report.html"]
+    told = [
+        text.partition("## What this is")[0]
+        for text in (render_summary(built, whys[:8], []), parts["summary.md"].decode())
+    ]
+    assert told[0] == told[1]
 
 
 def test_a_ticket_of_a_ticket(rtrace: Rtrace, tmp_path: Path) -> None:
