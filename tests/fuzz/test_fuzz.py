@@ -6,6 +6,7 @@ code changes no file: a finding is one of the commit that it is found at.
 
 from __future__ import annotations
 
+import itertools
 import random
 import subprocess
 import sys
@@ -97,6 +98,24 @@ def test_nothing_is_left_of_a_comparison() -> None:
     """GIVEN code that Atheris watches, WHEN it compares columns, THEN their result is let go."""
     done = subprocess.run([sys.executable, "-c", _COMPARES], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "0 alive, True, False, True", done.stderr[-2000:]
+
+
+def test_too_much_memory_is_noticed(tmp_path: Path) -> None:
+    """GIVEN a process that had more already, THEN only what a target adds to it counts."""
+    bench = Bench(tmp_path, memory=100 << 20)
+    had = bytearray(b"x") * (150 << 20)
+    bench._run("little", lambda: len(bytearray(b"x") * (50 << 20)))
+    with pytest.raises(Finding, match=r"^much: a process would grow to"):
+        bench._run("much", lambda: len(bytearray(b"x") * (150 << 20)))
+    assert len(had) < bench.costs.peak_bytes
+
+
+def test_too_much_time_is_noticed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, memory=None, cpu_s=0.01)
+    with pytest.raises(Finding, match=r"^long: it took"):
+        bench._run("long", lambda: sum(range(3_000_000)))
+    with pytest.raises(Finding, match=r"^endless: it took"):
+        bench._run("endless", lambda: all(True for _ in itertools.count()))
 
 
 def formula() -> None:
