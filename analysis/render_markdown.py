@@ -88,13 +88,19 @@ class _Markdown:
         )
         lines.append(f"Recorded {when} UTC for {length} s: {what}.")
         if capture["filter"]:
-            filtered = ", ".join(
-                f"{plain(str(k))} {plain(str(v))}" for k, v in capture["filter"].items()
-            )
-            lines.append(f"Only what is inside of a filter: {filtered}.")
+            lines.append(self._filter(capture["filter"]))
         for problem in capture["problems"][:_PROBLEMS]:
             lines += ["", f"While recording: {plain(problem)}"]
         return Part(lines)
+
+    def _filter(self, found: Json) -> str:
+        """Whom the recording was of; and that a ticket has only some of them."""
+        rest = {k: v for k, v in found.items() if k != "ticket" and v != "ticket"}
+        filtered = ", ".join(f"{plain(str(k))} {plain(str(v))}" for k, v in rest.items())
+        said = [f"Only what is inside of a filter: {filtered}."] if filtered else []
+        if "ticket" in found:
+            said.append("Narrowed for a ticket: only what that is about.")
+        return " ".join(said)
 
     def _findings(self) -> Part:
         rows = []

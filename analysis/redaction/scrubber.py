@@ -42,9 +42,9 @@ _HEX = re.compile(r"[0-9a-f]{6,64}")
 _CACHE_BYTES, _LOOKS_BYTES = 32 << 20, 64 << 20
 # No command line, name or message is so long: it is from somebody who wants to keep us busy.
 _TEXT_LIMIT = 64 << 10
-# What gitleaks' rules may take, in characters times rules whose keyword is there: half a minute.
+# What gitleaks' rules may take, in characters times rules whose keyword is there: ten seconds.
 # A busy host's 100,000 different command lines take a hundredth of it.
-_EFFORT = 1_000_000_000
+_EFFORT = 200_000_000
 _LONG = 200  # shorter texts have no room for many keywords
 _ENTRY_BYTES = 160
 _SAME = object()

@@ -15,7 +15,7 @@ from analysis.html.report_page import render_report_page
 from analysis.html.stories import choose_targets
 from analysis.model import Capture, open_capture
 from analysis.redaction.rewrite import observe, rewrite
-from analysis.redaction.scrubber import Scrubber
+from analysis.redaction.scrubber import MODES, Scrubber
 from analysis.redaction.vault import KINDS
 from analysis.references import Json
 from analysis.report import build_report
@@ -38,6 +38,7 @@ class Ticket:
     Attributes:
         files: paths of its parts, by their names in the archive; in order.
         redacted: of each kind of `KINDS` (different ones, places).
+        redacted_before: how, if the capture given had been redacted already.
         forgotten: secrets that were replaced only where they are known to be such; see `Vault`.
         left_out: sentences.
         events, processes: of its capture.
@@ -45,6 +46,7 @@ class Ticket:
 
     files: dict[str, str] = field(default_factory=dict)
     redacted: dict[str, tuple[int, int]] = field(default_factory=dict)
+    redacted_before: str | None = None
     forgotten: int = 0
     left_out: list[str] = field(default_factory=list)
     events: int = 0
@@ -89,6 +91,9 @@ class _Builder:
     def build(self, wanted: Callable[[Capture], Wanted], summary_only: bool) -> Ticket:
         original = open_capture(self.path, self.on_progress)
         asked = wanted(original)
+        before = original.table.header.get("redaction")
+        if before in MODES and before != "none":
+            self.ticket.redacted_before = before
         report = _report(original, asked, every=False)
         if self.scrubber is not None:
             with CaptureReader(self.path) as reader:
@@ -135,10 +140,10 @@ class _Builder:
             keep = choose(original, report, asked, step)
             if self.scrubber is not None:
                 self.scrubber.restart()
-            marks: dict[str, Any] = {"redaction": self.redact}
+            marks: dict[str, Any] = {"redaction": self._redaction()}
             if keep is not None:
-                known = original.table.header.get("filter") or {"kind": "ticket"}
-                marks["filter"] = {**self._plain(known), "ticket": STEPS[step]}
+                filtered = original.table.header.get("filter") or {"kind": "ticket"}
+                marks["filter"] = {**self._plain(filtered), "ticket": STEPS[step]}
             with CaptureReader(self.path) as reader, open(self._place(CAPTURE), "wb") as file:
                 made = rewrite(
                     reader, file, scrubber=self.scrubber, keep=keep, marks=marks, limit=limit,
@@ -148,13 +153,18 @@ class _Builder:
                 break
         self.ticket.files[CAPTURE] = self._place(CAPTURE)
         if keep is not None:
-            gone = len(original.scene.ids) - len(keep)
+            known = len(original.scene.ids)
             self.ticket.left_out.append(
-                f"{gone} of {len(original.scene.ids)} processes, as the ticket is not about them"
+                f"{known - len(keep):,} of {known:,} processes, as the ticket is not about them"
             )
         if step:
             self.ticket.left_out.append(f"to stay small the capture is {what}")
         return step
+
+    def _redaction(self) -> str:
+        """What is hidden in the end: as much as before at least."""
+        levels = ("none", "default", "strict")
+        return max(self.redact, self.ticket.redacted_before or "none", key=levels.index)
 
     def _plain(self, known: Json) -> Json:
         if self.scrubber is None:
@@ -213,7 +223,9 @@ class _Builder:
             )
         notes += [f"Left out: {sentence}." for sentence in self.ticket.left_out]
         notes += [f"Redacted ({self.redact}): {line}." for line in redaction_lines(self.ticket)]
-        if self.redact == "none":
+        if self.ticket.redacted_before is not None:
+            notes.append(f"{capture_was(self.ticket.redacted_before).capitalize()}.")
+        elif self.redact == "none":
             notes.append("Nothing is redacted.")
         return notes
 
@@ -224,6 +236,11 @@ class _Builder:
         with open(self._place(name), "w", encoding="utf-8") as file:
             file.write(text)
         self.ticket.files[name] = self._place(name)
+
+
+def capture_was(before: str) -> str:
+    """That the capture was redacted when it was given, in words."""
+    return f"the capture had been redacted before ({before})"
 
 
 def redaction_lines(ticket: Ticket) -> Sequence[str]:

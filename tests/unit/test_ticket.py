@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -314,6 +315,24 @@ def test_a_ticket_of_a_ticket(rtrace: Rtrace, tmp_path: Path) -> None:
     assert structure(again) == structure(first)
     hosts = [report(rtrace, path)["capture"]["host"]["hostname"] for path in (first, again)]
     assert hosts[0] == hosts[1]
+    assert "nothing more was redacted: the capture had been redacted before (default)" in (
+        ended.stderr
+    )
+    assert b"redacted before" in members(again)["summary.md"]
+    ended = rtrace("ticket", first, "-o", again, "--force", "--redact", "none")
+    assert open_capture(again).table.header["redaction"] == "default"
+
+
+def test_no_room_for_its_parts_is_said_by_its_name(
+    rtrace: Rtrace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **keywords: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("analysis.ticket.build.rewrite", full)
+    ended = rtrace("ticket", INCIDENT, "-o", tmp_path / "x.zip")
+    assert_failed(ended, "parts of the ticket", "no space left", "TMPDIR")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_overwritten(rtrace: Rtrace, tmp_path: Path) -> None:

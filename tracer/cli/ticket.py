@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +16,7 @@ from tracer.cli.documented import Command
 from tracer.cli.part import check_part, part_options
 from tracer.cli.progress import progress_line
 from tracer.ending import scratch_folder
+from tracer.errors import RtraceError
 from tracer.units import format_size, size_option
 
 if TYPE_CHECKING:
@@ -110,7 +114,7 @@ def ticket(
     if not to_stdout:
         check_output(path, force=force)
     with scratch_folder("rtrace-ticket-") as folder:
-        with progress_line() as on_progress:
+        with progress_line() as on_progress, _told_where(folder):
             made = build_ticket(
                 capture,
                 folder,
@@ -130,6 +134,22 @@ def ticket(
         size = write_ticket(path, made.files, force=force)
     _say_redacted(made, redact)
     click.echo(f"wrote {path}: {format_size(size)}. Look at it before you send it.", err=True)
+
+
+@contextlib.contextmanager
+def _told_where(folder: str) -> Iterator[None]:
+    """A full disk is not that of the archive, yet."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        place = os.path.dirname(folder)
+        raise RtraceError(
+            f"cannot write the parts of the ticket to {place}",
+            os.strerror(error.errno).lower(),
+            "set TMPDIR to a folder with more room",
+        ) from error
 
 
 def _say_contents(made: Ticket, path: str, redact: str) -> None:
@@ -152,9 +172,11 @@ def _say_contents(made: Ticket, path: str, redact: str) -> None:
 
 
 def _say_redacted(made: Ticket, redact: str) -> None:
-    from analysis.ticket.build import redaction_lines
+    from analysis.ticket.build import capture_was, redaction_lines
 
     lines = [f"redacted {line}" for line in redaction_lines(made)]
-    if not lines:
+    if not lines and made.redacted_before is not None:
+        lines = [f"nothing more was redacted: {capture_was(made.redacted_before)}"]
+    elif not lines:
         lines = ["nothing was redacted" + (": --redact none" if redact == "none" else "")]
     click.echo("\n".join(lines), err=True)
