@@ -25,7 +25,7 @@ from analysis.details import Details
 from analysis.snapshots import Snapshot, Snapshots
 from analysis.sockets import Sockets
 from tracer import abi
-from tracer.capture_format import load_json
+from tracer.capture_format import known_fact, load_json
 from tracer.capture_reader import CaptureReader
 
 Array = npt.NDArray[Any]
@@ -62,7 +62,7 @@ class Table:
         tasks: the snapshots: fields of abi.Task, and phase "start" or "end".
         procs: what /proc said then, see `snapshots.Snapshots.df_procs`; exe may be None.
         snapshots: when they were taken, in order of time.
-        facts: FACT objects in the order of the capture.
+        facts: FACT objects in the order of the capture, see `capture_format.known_fact`.
         sockets: unix sockets, and when they were looked at.
         losses: windows in which events or details were lost: from_ns, to_ns, cpu, events,
             details (how many). Empty if nothing was.
@@ -154,7 +154,7 @@ def from_chunks(
     snapshots = Snapshots()
     sockets = Sockets()
     facts: list[dict[str, Any]] = []
-    totals: list[tuple[int, list[Any]]] = []
+    totals: list[tuple[int, npt.NDArray[np.int64]]] = []
     for kind, content in ahead(events.take(chunks)):
         if kind == b"EVTS":
             if on_progress is not None:
@@ -170,7 +170,8 @@ def from_chunks(
             if kind == b"PROC":
                 snapshots.add_procs(found)
             elif kind == b"FACT":
-                facts.append(found)
+                if (fact := known_fact(found)) is not None:
+                    facts.append(fact)
             else:
                 totals.append(totals_of(found, "cpus"))
     trailer = reader.trailer
@@ -269,6 +270,11 @@ def damage_of(reader: Any, events: int) -> str | None:
     return f"its trailer counts {counted:,} events, and there are {events:,}"
 
 
-def totals_of(found: dict[str, Any], key: str) -> tuple[int, list[Any]]:
-    cpus = found.get(key)
-    return as_int(found.get("ts_ns")), cpus if isinstance(cpus, list) else []
+def totals_of(found: dict[str, Any], key: str) -> tuple[int, npt.NDArray[np.int64]]:
+    """When LOSS counters were read, and a row [events, details] a CPU.
+
+    Args:
+        found: content of LOSS, TAIL or HEAD; ``key`` holds the counters.
+    """
+    cpus = np.array(found.get(key) or np.empty((0, 2)), np.uint64)
+    return as_int(found.get("ts_ns")), np.minimum(cpus, MAX).astype(np.int64)

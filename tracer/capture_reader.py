@@ -67,15 +67,20 @@ class CaptureReader:
         self._directory_fd = -1
         self._segments: Sequence[int] = ()
         self._later: ChunkReader | None = None
+        # How much of the capture's size it had as it was sent: chunks that repeat each other
+        # would be packed twice in an archive.
+        self._packed = 1.0
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             self._directory_fd = fd
             self._segments, self._first = self._open_first()
         else:
-            if os.pread(fd, len(_ARCHIVE), 0) == _ARCHIVE:
+            if _is_archive(self.path, fd):
                 # Nothing that records needs what this takes.
                 from tracer.ticket_file import open_ticket
 
+                size = os.fstat(fd).st_size
                 fd = open_ticket(self.path, fd)
+                self._packed = min(size / max(os.fstat(fd).st_size, 1), 1.0)
             self._first = ChunkReader(self.path, fd)
         try:
             self.header = self._first.read_header()
@@ -107,9 +112,11 @@ class CaptureReader:
         for done, (number, reader) in enumerate(self._readers()):
             self._reading = done, reader
             where = f"{segment_name(number)}: " if number else ""
+            expanded += reader.header_size
             while True:
                 start = reader.offset
                 try:
+                    self._check_ratio(expanded, before + start, start)  # segments of HEAD alone
                     chunk = reader.read_chunk()
                     if chunk is None:
                         break
@@ -119,11 +126,7 @@ class CaptureReader:
                     if chunk[0] == TAIL:
                         self.trailer = found
                     expanded += len(chunk[1])
-                    if expanded > max(RATIO_FREE, RATIO_LIMIT * (before + reader.offset)):
-                        # Each chunk is within the limits, but whoever collects them would not be.
-                        raise DamageError(
-                            f"decompresses to over {RATIO_LIMIT} times its size at {start}"
-                        )
+                    self._check_ratio(expanded, before + reader.offset, start)
                 except DamageError as damage:
                     self.complete, self.damage = False, f"{where}{damage}"
                     return
@@ -133,6 +136,18 @@ class CaptureReader:
             self.complete = self.trailer is not None
             if not self.complete:
                 self.damage = f"{where}cut at byte {start}: the trailer is missing"
+
+    def _check_ratio(self, expanded: int, size: int, start: int) -> None:
+        """Each chunk is within the limits, but whoever collects them would not be.
+
+        Args:
+            expanded: what was decompressed so far, bytes, out of ``size``.
+
+        Raises:
+            DamageError: it is too much.
+        """
+        if expanded > max(RATIO_FREE, RATIO_LIMIT * size * self._packed):
+            raise DamageError(f"decompresses to over {RATIO_LIMIT} times its size at {start}")
 
     def close(self) -> None:
         """Closes the file. May be called twice."""
@@ -200,6 +215,15 @@ class CaptureReader:
             yield number, reader
 
 
+def _is_archive(path: str, fd: int) -> bool:
+    try:
+        return os.pread(fd, len(_ARCHIVE), 0) == _ARCHIVE
+    except OSError as error:  # as of some files in /proc, and of disks that fail
+        os.close(fd)
+        cause = error.strerror or str(error)
+        raise CaptureError(f"cannot read {path}", cause, NO_CAPTURE) from None
+
+
 def check_chunk(chunk_type: bytes, content: bytes, start: int) -> dict[str, Any] | None:
     """Damage if the content is not what readers of this chunk type rely on.
 
@@ -247,7 +271,7 @@ def _open(path: str) -> int:
         raise CaptureError(fact, "permission denied", "read it as its owner, or as root") from None
     except OSError as error:
         cause = "it is not a regular file" if error.errno == errno.ENXIO else error.strerror
-        raise CaptureError(fact, cause or str(error)) from None
+        raise CaptureError(fact, cause or str(error), NO_CAPTURE) from None
     except ValueError as error:  # a NUL in the name
         raise CaptureError("cannot read the capture", str(error)) from None
     mode = os.fstat(fd).st_mode

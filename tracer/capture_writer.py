@@ -67,7 +67,7 @@ class CaptureWriter(RecordingWriter):
             CaptureError: it could not be written (disk full, file removed), or the capture is
                 closed. After a failure the file ends with the last whole chunk and is closed:
                 each further write fails the same way, and close() does nothing.
-                JSON of more than 4 MiB is refused too; the capture goes on then.
+                JSON of more than 1 MiB is refused too; the capture goes on then.
             ValueError: the content is longer than any reader accepts.
         """
         with self._lock:

@@ -41,10 +41,11 @@ class ChunkReader:
 
     Attributes:
         offset: where the next chunk begins.
+        header_size: bytes of the content of HEAD, once it was read.
     """
 
     def __init__(self, path: str, fd: int) -> None:
-        self.path, self.offset = path, 0
+        self.path, self.offset, self.header_size = path, 0, 0
         self._fd, self._size = fd, os.fstat(fd).st_size
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=RAW_LIMIT)
 
@@ -71,6 +72,7 @@ class ChunkReader:
                 raise DamageError(f"it was cut at byte {self.offset}, before its header")
             if chunk[0] != HEAD:
                 raise DamageError("it does not begin with a header")
+            self.header_size = len(chunk[1])
             header = load_json(HEAD, chunk[1])
         except DamageError as damage:
             raise CaptureError(fact, str(damage)) from None

@@ -133,7 +133,7 @@ class Packer:
         """Frame and payload of a chunk.
 
         Raises:
-            CaptureError: JSON of more than 4 MiB. ``path`` is what the error calls the capture.
+            CaptureError: JSON of more than 1 MiB. ``path`` is what the error calls the capture.
             ValueError: the content is longer than any reader accepts.
         """
         length = memoryview(content).nbytes

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tracer.second_screen import SecondScreen
 
 _TRIGGER_BOUND = 64 << 20
+_ARGV_ROOM = 64 << 10  # characters of the command line: up to twelve bytes each in JSON
 _BUFFER_MIN, _BUFFER_MAX = 64 << 10, 1 << 30
 
 
@@ -111,7 +112,14 @@ def _recorded_argv(options: Options) -> list[str]:
     """rtrace's command line, without COMMAND's arguments where none are to be recorded, or many."""
     own = len(options.argv) - len(options.command)
     kept = 1 if options.no_args else abi.ARGS_MAX // 16
-    return [argument[: abi.ARGS_MAX] for argument in options.argv[: own + kept]]
+    found: list[str] = []
+    room = _ARGV_ROOM
+    for argument in options.argv[: own + kept]:
+        if room <= 0:
+            break
+        found.append(argument[: min(abi.ARGS_MAX, room)])
+        room -= len(found[-1])
+    return found
 
 
 def new_name() -> str:

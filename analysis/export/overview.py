@@ -16,7 +16,7 @@ from analysis.clocks import Clocks
 from analysis.details import headers_in
 from analysis.table import RECORD, RING_HEADER, damage_of, totals_of
 from tracer import abi
-from tracer.capture_format import DETAILS, EVENTS, FACT, LOSS, load_json
+from tracer.capture_format import DETAILS, EVENTS, FACT, LOSS, known_fact, load_json
 from tracer.capture_reader import CaptureReader
 
 Array = npt.NDArray[Any]
@@ -60,7 +60,7 @@ def look_over(
     """
     events, counted = 0, 0
     clock_facts: list[dict[str, Any]] = []
-    totals: list[tuple[int, list[Any]]] = []
+    totals: list[tuple[int, npt.NDArray[np.int64]]] = []
     marks, detail_marks = _Marks(), _Marks()
     for kind, content in reader.chunks():
         if kind == EVENTS:
@@ -74,8 +74,8 @@ def look_over(
             rows = headers_in(content)
             detail_marks.add(rows[rows["tgid"] != 0])
         elif kind == FACT:
-            fact = load_json(kind, content)
-            if fact.get("kind") == "clock":
+            fact = known_fact(load_json(kind, content))
+            if fact is not None and fact["kind"] == "clock":
                 clock_facts.append(fact)
         elif kind == LOSS:
             totals.append(totals_of(load_json(kind, content), "cpus"))

@@ -50,7 +50,7 @@ OnShare = Callable[[float], None]
 
 _LEVEL = 9
 _RECORDS = 1000  # details at a time: each has less than 80 KiB
-_PROCESSES = 50  # of /proc in a chunk: those of one have less than 4 MiB
+_PROCESSES = 50  # of /proc in a chunk: those of a recorder's have 1 MiB at most
 
 
 @dataclass

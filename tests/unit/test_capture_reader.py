@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import struct
 import tracemalloc
 import zlib
@@ -188,9 +189,15 @@ def test_not_a_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(CaptureError, match="it is a directory"):
         CaptureReader(tmp_path)
-    for name in (tmp_path / "fifo", "/dev/null", "/dev/zero"):
-        with pytest.raises(CaptureError, match="it is not a regular file"):
-            CaptureReader(name)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+    (tmp_path / "link").symlink_to("/dev/zero")
+    for name in ("fifo", "socket", "link", "/dev/null", "/dev/zero"):
+        with pytest.raises(CaptureError, match="it is not a regular file; give a file"):
+            CaptureReader(tmp_path / name)
+    # A regular file, in which nothing is at 0.
+    with pytest.raises(CaptureError, match="cannot read /proc/self/mem: Input/output error"):
+        CaptureReader("/proc/self/mem")
 
 
 def test_unreadable_file(tmp_path: Path) -> None:
@@ -470,6 +477,8 @@ def test_lies_about_the_stored_length(tmp_path: Path, stored: int) -> None:
         b'{"kind":"clock","ts_ns":1,"boot_ns":1,"wall_ns":2,"monotonic_ns":-1}',
         b'{"kind":"trigger","ts_ns":1,"trigger":"oom","at_ns":1,"tgid":1,"start_ns":1}',
         b'{"kind":"trigger","ts_ns":1,"trigger":[],"at_ns":1,"tgid":1,"start_ns":1,"what":""}',
+        b'{"kind":"oom","ts_ns":1,"tgid":1,"constraint":"memcg","cgroup":5}',
+        b'{"kind":"oom","ts_ns":1,"tgid":1,"constraint":"memcg","limit_bytes":"1"}',
         b'{"kind":"x","ts_ns":1,"more":[' + b"[]," * 1_400_000 + b"[]]}",
     ],
     ids=lambda content: repr(content[:60]),
@@ -485,6 +494,7 @@ def test_fact_that_is_none(tmp_path: Path, content: bytes) -> None:
         (b"LOSS", b'{"ts_ns":1,"cpus":[[1,2,3]]}'),
         (b"LOSS", b'{"ts_ns":1,"cpus":[[1,"2"]]}'),
         (b"LOSS", b'{"ts_ns":1,"cpus":{}}'),
+        (b"LOSS", b'{"ts_ns":1,"cpus":[' + b"[1,1]," * 8192 + b"[1,1]]}"),
         (b"TAIL", b"{}"),
         (b"TAIL", b'{"ts_ns":1,"command_status":"0"}'),
         (b"TAIL", b'{"ts_ns":1,"losses":[[]]}'),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.segments import HEADER, TRAILER, numbers_in, open_writer, read, write_numbered
-from tracer.capture_format import dump_json, pack_prefix
+from tracer.capture_format import RATIO_FREE, dump_json, pack_prefix
 from tracer.capture_reader import CaptureReader
 from tracer.capture_writer import CaptureWriter
 from tracer.chunk_writer import Packer
@@ -55,6 +55,20 @@ def test_reading_twice(segments: Path) -> None:
         assert list(reader.chunks()) == first
     with pytest.raises(CaptureError, match="it is closed"):
         list(reader.chunks())
+
+
+def test_headers_count_as_what_is_decompressed(tmp_path: Path) -> None:
+    header = dump_json({"schema": 1, "clock": {"boot_ns": 1, "wall_ns": 1}, "x": " " * 1_000_000})
+    segment = pack_prefix() + Packer().pack(b"HEAD", header, "x")
+    for number in range(1, 40):
+        (tmp_path / f"{number:06}.rtrace").write_bytes(segment)
+    with CaptureReader(tmp_path) as reader:
+        assert list(reader.chunks()) == []
+        assert reader.damage is not None
+        number = RATIO_FREE // len(header) + 1
+        assert reader.damage == (
+            f"{number:06}.rtrace: decompresses to over 200 times its size at {len(segment)}"
+        )
 
 
 def test_how_much_was_read(segments: Path) -> None:

@@ -24,10 +24,12 @@ from analysis.ticket.picture import draw_timeline
 from analysis.ticket.summary import render_summary
 from analysis.why.answer import build_why
 from bench.busy_host import write_capture
+from tests.fuzz.parts import Chunk, decode, encode
 from tests.kernel.recording import Ended, assert_failed
 from tests.redacting import structure
 from tests.secrets import all_leaks, every_byte_of_ticket, planted
 from tests.streams import Proc, Stream
+from tracer.capture_format import RATIO_FREE
 from tracer.capture_reader import CaptureReader
 from tracer.cli import main
 from tracer.errors import RtraceError
@@ -455,6 +457,20 @@ def test_hostile_archives_are_refused_in_one_line(
     before = sorted(tmp_path.rglob("*"))
     assert_failed(rtrace("report", path), words)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_an_archive_may_come_to_is_bounded_by_its_own_size(tmp_path: Path) -> None:
+    """Chunks that repeat each other are compressed again in an archive."""
+    parts = decode(INCIDENT.read_bytes())
+    capture = encode([*parts[:2], *[Chunk(b"EVTS", bytes(88 * 47_000))] * 100])
+    path = tmp_path / "x.zip"
+    path.write_bytes(archive(("x.rtrace", capture), method=zipfile.ZIP_DEFLATED))
+    assert path.stat().st_size * 4 < len(capture)
+    with CaptureReader(path) as reader:
+        total = sum(len(content) for _, content in reader.chunks())
+        assert reader.damage is not None
+        assert reader.damage.startswith("decompresses to over 200 times its size")
+    assert total <= max(RATIO_FREE, 200 * path.stat().st_size)
 
 
 def test_two_members_of_one_name(rtrace: Rtrace, tmp_path: Path) -> None:
