@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analysis.clients import find_clients
@@ -18,6 +20,8 @@ from tracer.runtime_args import option
 
 # What process 1 runs until it executes the workload.
 _RUNTIME_STEPS = ("runc-init", "runc", "crun")
+
+Codes = npt.NDArray[np.int64]
 
 
 def find_containers(scene: Scene) -> list[Container]:
@@ -53,16 +57,20 @@ def _find_runs(scene: Scene, known: Known) -> list[Run]:
         if call.verb in MAKERS[:3]:
             before = scene.is_older(call.pos)
             runs.append(Run(create=call, init=_made_init(scene, call), before=before))
+    made = {run.create.pos: run for run in runs if run.create}
     taken = {run.init for run in runs}
     for pos in members:
         if roles[pos] == "container-init" and pos not in taken:
-            begun = _begun_run(scene, runs, pos)
-            if begun is not None:
+            # The run whose call is its first parent: where the recording began within a start,
+            # what the stages in between were is not known.
+            begun = made.get(int(scene.first_parent[pos]))
+            if begun is not None and begun.init is None:
                 begun.init = pos
             else:
                 runs.append(Run(init=pos, before=scene.is_older(pos)))
+    shims_seen = np.array([p for p in servants if roles[p] in (*SHIMS, "conmon")], np.int64)
     for run in runs:
-        _find_shim(scene, run, servants)
+        _find_shim(scene, run, shims_seen)
     shims = {run.shim for run in runs}
     for pos in servants:
         if roles[pos] in SHIMS and pos not in shims:
@@ -74,14 +82,14 @@ def _find_runs(scene: Scene, known: Known) -> list[Run]:
         run.phases["shim_ns"] = None if run.shim is None else scene.born_ns(run.shim)
     # A pod's shim is older than a container that it serves: the call's own time decides.
     runs.sort(key=_began_ns)
+    began = [_began_ns(run) for run in runs]
     for call in calls:
         if call.verb in MAKERS[:3]:
-            owner = next(run for run in runs if run.create is call)
+            owner = made[call.pos]
+        elif runs:
+            owner = runs[max(bisect.bisect_right(began, call.ts_ns) - 1, 0)]
         else:
-            started = [run for run in runs if _began_ns(run) <= call.ts_ns]
-            if not (started or runs):
-                continue
-            owner = started[-1] if started else runs[0]
+            continue
         owner.calls.append(call)
         if call.verb == "start" and owner.start is None:
             owner.start = call
@@ -116,13 +124,6 @@ def _made_init(scene: Scene, call: Call) -> int | None:
     return next((p for p in reversed(call.made) if heads[p] and is_stage(scene.programs, p)), None)
 
 
-def _begun_run(scene: Scene, runs: list[Run], init: int) -> Run | None:
-    """The run whose call is the first parent of a process 1: where the recording began within a
-    start, what the stages in between were is not known."""
-    parent = int(scene.first_parent[init])
-    return next((r for r in runs if r.init is None and r.create and r.create.pos == parent), None)
-
-
 def exec_process(scene: Scene, call: Call) -> int | None:
     """Process that runc exec brought into the container; None if it never got there."""
     last = None
@@ -132,8 +133,9 @@ def exec_process(scene: Scene, call: Call) -> int | None:
     return last
 
 
-def _find_shim(scene: Scene, run: Run, servants: list[int]) -> None:
-    """The shim (or conmon) that called runc, else the first known parent of process 1."""
+def _find_shim(scene: Scene, run: Run, shims: Codes) -> None:
+    """The shim (or conmon) that called runc, else the first known parent of process 1, else the
+    only one of its container's ``shims`` that lived then."""
     wanted = (*SHIMS, "conmon")
     above = -1
     if run.create is not None:
@@ -141,20 +143,18 @@ def _find_shim(scene: Scene, run: Run, servants: list[int]) -> None:
     if (above < 0 or scene.roles[above] not in wanted) and run.init is not None:
         above = int(scene.first_parent[run.init])
     if above < 0 or scene.roles[above] not in wanted:
-        own = [p for p in servants if scene.roles[p] in wanted and _spans(scene, p, run)]
-        above = own[0] if len(own) == 1 else -1
+        own = shims
+        if run.init is not None:
+            own = shims[scene.were_alive(shims, max(int(scene.fork_ns[run.init]), 0))]
+        elif run.create is not None:
+            own = shims[scene.were_alive(shims, run.create.ts_ns)]
+        above = int(own[0]) if len(own) == 1 else -1
     run.shim = above if above >= 0 else None
 
 
 def _above(scene: Scene, pos: int) -> int:
     forker = int(scene.programs.forker[pos])
     return forker if forker >= 0 else int(scene.first_parent[pos])
-
-
-def _spans(scene: Scene, pos: int, run: Run) -> bool:
-    if run.init is None:
-        return run.create is None or scene.alive_at(pos, run.create.ts_ns)
-    return scene.alive_at(pos, max(int(scene.fork_ns[run.init]), 0))
 
 
 def _fill(scene: Scene, container: Container, run: Run) -> None:

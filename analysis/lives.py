@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from tracer.abi import Type
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+# Of those above a process that may adopt, so many may be dead; real ones are one or two.
+_ADOPTERS = 64
 
 
 @dataclass
@@ -68,25 +72,44 @@ class Lives:
         """Who got, or by the kernel's rule would have got, the children of a process."""
         result = self.heir[process].copy()
         unknown = np.flatnonzero(result < 0)
-        numbers, which = np.unique(process[unknown], return_inverse=True)
-        ruled = [self._by_rule(number) for number in numbers.tolist()]
-        result[unknown] = np.array(ruled, np.int32)[which]
+        if len(unknown):
+            result[unknown] = self._by_rule(process[unknown])
         return result
 
-    def _by_rule(self, process: int) -> int:
+    def _by_rule(self, process: Codes) -> Codes:
         """find_new_reaper() without threads: nearest living subreaper above, else the init."""
-        time, above = self.left[process], int(self.parent[process])
-        for _ in range(1024):
-            if above < 0 or above == process:
-                return -1
-            alive = self.exit[above] < 0 or self.exit[above] > time
-            if self.ns_init[above] or (self.subreaper[above] and alive):
-                return above if self._is_same_namespace(above, process) else -1
-            above = int(self.parent[above])
-        return -1
+        adopters = self._adopters
+        result = np.full(len(process), -1, np.int32)
+        time, above = self.left[process], adopters[self.parent[process]]
+        todo = np.flatnonzero((above >= 0) & (above != process))
+        for _ in range(_ADOPTERS):
+            if not len(todo):
+                break
+            found = above[todo]
+            takes = self.ns_init[found] | self.is_alive(found, time[todo])
+            pidns = self.pidns[found]
+            same = takes & (pidns >= 0) & (pidns == self.pidns[process[todo]])
+            result[todo[same]] = found[same]
+            todo = todo[~takes]
+            above[todo] = adopters[self.parent[above[todo]]]
+            todo = todo[(above[todo] >= 0) & (above[todo] != process[todo])]
+        return result
 
-    def _is_same_namespace(self, process: int, other: int) -> bool:
-        return bool(self.pidns[process] == self.pidns[other] >= 0)
+    @cached_property
+    def _adopters(self) -> Codes:
+        """Who is nearest among a process itself and those above it, and may adopt: inits and
+        subreapers; -1: nobody. By its position; the last is for -1."""
+        may = np.append(self.ns_init | self.subreaper, False)
+        nearest = np.append(self.parent, np.int32(-1))
+        nearest[may] = np.flatnonzero(may)
+        # Each round looks twice as far up: a circle of parents ends it, too.
+        for _ in range(len(may).bit_length()):
+            further = nearest[nearest]
+            if np.array_equal(further, nearest):
+                break
+            nearest = further
+        nearest[~may[nearest]] = -1
+        return nearest
 
 
 def _add_unlisted(left: Times, groups: Groups, seen: Observations) -> None:

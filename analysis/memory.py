@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,7 @@ def find_out_of_memory(
 ) -> dict[int, OutOfMemory]:
     """What is known of each OOM victim (a position): the fact with its number that is nearest."""
     facts: dict[int, list[tuple[int, OutOfMemory]]] = {}
+    times: dict[int, list[int]] = {}
     for fact in table.facts:
         ts_ns, number = fact.get("ts_ns"), fact.get("tgid")
         if fact.get("kind") != "oom" or not isinstance(ts_ns, int) or not isinstance(number, int):
@@ -61,15 +63,28 @@ def find_out_of_memory(
         if fact.get("constraint") in CONSTRAINTS:
             facts.setdefault(number, []).append((ts_ns, _read(fact)))
     found = {}
+    for number, told in facts.items():
+        told.sort(key=lambda fact: fact[0])  # equal times stay in the order of the capture
+        times[number] = [ts_ns for ts_ns, _ in told]
     for pos, chosen in oom_ns.items():
-        near = [
-            (abs(ts_ns - chosen), index)
-            for index, (ts_ns, _) in enumerate(facts.get(int(tgid[pos]), []))
-            if -_BEFORE_NS <= ts_ns - chosen <= _AFTER_NS
-        ]
-        if near:
-            found[pos] = facts[int(tgid[pos])][min(near)[1]][1]
+        number = int(tgid[pos])
+        near = _nearest(times.get(number, []), chosen)
+        if near is not None:
+            found[pos] = facts[number][near][1]
     return found
+
+
+def _nearest(times: list[int], chosen: int) -> int | None:
+    """Which of these, in order, is nearest and not too far away; of two that are as near the
+    first."""
+    behind = bisect.bisect_left(times, chosen)
+    around = [behind] if behind < len(times) else []
+    if behind:
+        around.insert(0, bisect.bisect_left(times, times[behind - 1]))
+    near = [
+        (abs(times[i] - chosen), i) for i in around if -_BEFORE_NS <= times[i] - chosen <= _AFTER_NS
+    ]
+    return min(near)[1] if near else None
 
 
 def _read(fact: Mapping[str, Any]) -> OutOfMemory:

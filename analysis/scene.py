@@ -254,6 +254,15 @@ class Scene:
         begin, end = self.life_of(pos)
         return begin <= ts_ns and (end < 0 or end >= ts_ns)
 
+    def were_alive(self, positions: npt.NDArray[np.int64], ts_ns: int) -> npt.NDArray[np.bool_]:
+        """`alive_at` of many."""
+        begin, end = self.fork_ns[positions], self.exit_ns[positions]
+        lost = (begin < 0) & self._lost_birth[positions]
+        begin = np.where(lost, self.start_ns[positions], begin)
+        end = np.where(end < 0, self.gone_ns[positions], end)
+        there: npt.NDArray[np.bool_] = (begin <= ts_ns) & ((end < 0) | (end >= ts_ns))
+        return there
+
     def life_of(self, pos: int) -> tuple[int, int]:
         """From when, and until when; -1 each where not known."""
         begin, end = int(self.fork_ns[pos]), int(self.exit_ns[pos])

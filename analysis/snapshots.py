@@ -39,6 +39,7 @@ class Snapshots:
         self._tasks: list[tuple[str, Array]] = []
         self._procs: list[tuple[Any, ...]] = []
         self._found: list[Snapshot] = []
+        self._begun: dict[Any, int] = dict.fromkeys(PHASES.values(), -1)
         self._last_tgid = 0
 
     def add_tasks(self, content: bytes) -> None:
@@ -58,6 +59,7 @@ class Snapshots:
             last = self._found.pop()
             begin, end = min(begin, last.begin_ns), max(end, last.end_ns)
         self._found.append(Snapshot(phase, begin, end))
+        self._begun[phase] = begin
         self._last_tgid = highest
 
     def add_procs(self, found: dict[str, Any]) -> None:
@@ -65,8 +67,7 @@ class Snapshots:
         phase, processes = found.get("phase"), found.get("processes")
         if phase not in PHASES.values() or not isinstance(processes, list):
             return
-        begun = (s.begin_ns for s in reversed(self._found) if s.phase == phase)
-        ts_ns = next(begun, -1)
+        ts_ns = self._begun[phase]
         for process in processes:
             if not isinstance(process, dict) or not as_int(process.get("tgid")):
                 continue

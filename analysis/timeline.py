@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import defaultdict
+from functools import cached_property
 
 from analysis.containers import exec_process, workload_rows
 from analysis.roles import SHIMS
@@ -273,23 +275,37 @@ class _Story:
 
     def _is_main(self, pos: int, exit_ns: int) -> bool:
         """Of the ends that of process 1, and of a shim while its process 1 lives."""
-        inits = [r.init for r in self.container.runs if r.init is not None and r.shim == pos]
         return self._parts.get(pos) == "process 1" or any(
-            self.scene.alive_at(init, exit_ns) for init in inits
+            self.scene.alive_at(init, exit_ns) for init in self._inits_of.get(pos, ())
         )
+
+    @cached_property
+    def _inits_of(self) -> dict[int, list[int]]:
+        """Processes 1 of each shim."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for run in self.container.runs:
+            if run.init is not None and run.shim is not None:
+                found[run.shim].append(run.init)
+        return found
 
     def _with_namespace(self, init: int, exit_ns: int) -> str:
         """How many others the kernel killed as process 1 of their pid namespace ended."""
-        scene = self.scene
-        count = 0
-        for pos in scene.membership.members(self.container.id):
-            if scene.exit_ns[pos] >= exit_ns and pos != init:
-                by = scene.end_of(pos).by
-                count += by is not None and by.kind == "pid-namespace-end" and by.sender == init
+        ends = self._ended_with.get(init, [])
+        count = len(ends) - bisect.bisect_left(ends, exit_ns)
         plural = "" if count == 1 else "es"
         return f"; the kernel killed {count} more process{plural} in its pid namespace" * (
             count > 0
         )
+
+    @cached_property
+    def _ended_with(self) -> dict[int, list[int]]:
+        """When others ended, in order, by the process 1 with which their pid namespace did."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for pos in self.scene.membership.members(self.container.id):
+            by = self.scene.end_of(pos).by
+            if by is not None and by.kind == "pid-namespace-end" and by.sender != pos:
+                found[by.sender].append(int(self.scene.exit_ns[pos]))
+        return {init: sorted(times) for init, times in found.items()}
 
     # --- adoptions -----------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ from analysis.why.requests import find_client
 from analysis.why.runtime import is_runtime
 from analysis.why.story import name_container
 
+Ints = npt.NDArray[np.int64]
+
 _SHAPES = {"containerd-managed": MANAGED, "containerd": SERVICE}
 # A process that was sent a signal ends within that, if it ends by it.
 _OBEYED_NS = 30_000_000_000
@@ -85,16 +87,25 @@ class View:
 
     def also_served(self, life: Life, ts_ns: int) -> int:
         """How many other containers of its shim (a pod) were there then, and stayed."""
-        return len(
-            {
-                other.container.id
-                for other in self.by_shim[life.shim]
-                if other.init is not None
-                and other.init != life.init
-                and self.scene.start_ns[other.init] <= ts_ns
-                and not 0 <= self.scene.exit_ns[other.init] <= ts_ns
-            }
-        )
+        inits, containers = self._served[life.shim]
+        began, ended = self.scene.start_ns[inits], self.scene.exit_ns[inits]
+        there = (began <= ts_ns) & ~((ended >= 0) & (ended <= ts_ns))
+        there &= inits != (-1 if life.init is None else life.init)
+        return len(np.unique(containers[there]))
+
+    @cached_property
+    def _served(self) -> dict[int, tuple[Ints, Ints]]:
+        """Of each shim every process 1, and the number of its container."""
+        numbers: dict[str, int] = {}
+        found = {}
+        for shim, lives in self.by_shim.items():
+            known = [life for life in lives if life.init is not None]
+            ids = [numbers.setdefault(life.container.id, len(numbers)) for life in known]
+            found[shim] = (
+                np.array([life.init for life in known], np.int64),
+                np.array(ids, np.int64),
+            )
+        return found
 
     def running(self, ts_ns: int) -> list[Life]:
         """Lives whose process 1 may have been there at a time."""
@@ -103,7 +114,7 @@ class View:
         return [self.lives[i] for i in np.flatnonzero(there).tolist()]
 
     @cached_property
-    def _spans(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _spans(self) -> tuple[Ints, Ints]:
         """Start and exit of the process 1 of each life; without one it never was there."""
         inits = np.array([-1 if life.init is None else life.init for life in self.lives], np.int64)
         began = np.where(inits < 0, np.iinfo(np.int64).max, self.scene.start_ns[inits])
@@ -124,15 +135,39 @@ class View:
         return found
 
     def members_at(self, life: Life, ts_ns: int) -> list[int]:
-        """Processes of that life in the container, process 1 apart, that lived at a time."""
+        """Processes of that life in the container, process 1 apart, that lived at a time. They
+        began after process 1, and before that of the next life."""
         scene = self.scene
         if life.init is None:
             return []
-        members = np.array(scene.membership.members(life.container.id), np.int64)
-        began, ended = scene.start_ns[members], scene.exit_ns[members]
-        there = (began >= scene.start_ns[life.init]) & (began <= ts_ns)
-        there &= ((ended < 0) | (ended >= ts_ns)) & (members != life.init)
-        return [pos for pos in members[there].tolist() if scene.alive_at(pos, ts_ns)]
+        members, starts, heads = self._members[life.container.id]
+        began = scene.start_ns[life.init]
+        later = heads[np.searchsorted(heads, began, side="right") :]
+        until = min(np.searchsorted(starts, ts_ns, side="right"), len(starts))
+        if len(later):
+            until = min(until, np.searchsorted(starts, later[0]))
+        found = members[np.searchsorted(starts, began) : until]
+        found = found[found != life.init]
+        ended = scene.exit_ns[found]
+        there = ((ended < 0) | (ended >= ts_ns)) & scene.were_alive(found, ts_ns)
+        result: list[int] = np.sort(found[there]).tolist()
+        return result
+
+    @cached_property
+    def _members(self) -> dict[str, tuple[Ints, Ints, Ints]]:
+        """Of each container its members in order of their starts, these starts, and those of its
+        processes 1."""
+        start_ns = self.scene.start_ns
+        heads: dict[str, list[int]] = {}
+        for life in self._lives:
+            if life.init is not None:
+                heads.setdefault(life.container.id, []).append(int(start_ns[life.init]))
+        found = {}
+        for container, starts in heads.items():
+            members = np.array(self.scene.membership.members(container), np.int64)
+            members = members[np.argsort(start_ns[members], kind="stable")]
+            found[container] = members, start_ns[members], np.sort(np.array(starts, np.int64))
+        return found
 
     @property
     def last_ns(self) -> int:

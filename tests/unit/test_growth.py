@@ -7,6 +7,7 @@ measured. A look at each container for each client made it 2.10.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -148,6 +149,80 @@ def daemons(size: int) -> Stream:
     return host.stream
 
 
+def heads(size: int) -> Stream:
+    """Processes 1 of one container that live at the same time, each with one more process."""
+    host = lives.host()
+    shim = lives.begin(host)["shim"]
+    cgroup = f"/docker/{lives.CID}"
+    made = []
+    for number in range(size):
+        head = host.stream.fork(shim, ns_tgid=1, pidns=_PIDNS + 1 + number)
+        host.stream.exec(head, "/bin/app", cgroup=cgroup)
+        host.stream.exec(host.stream.fork(head), "/bin/worker", cgroup=cgroup)
+        made.append(head)
+    for head in made:
+        host.stream.exit(head, signal=9)
+    return host.stream
+
+
+def shims(size: int) -> Stream:
+    """Shims of one container that live at the same time, and processes 1 whose shim none was."""
+    host = lives.host()
+    binary = "/usr/bin/containerd-shim-runc-v2"
+    line = f"{binary} -namespace moby -id {lives.CID} -address /x"
+    for number in range(size):
+        host.stream.exec(host.stream.fork(host.containerd), binary, line)
+        head = host.stream.fork(host.init, ns_tgid=1, pidns=_PIDNS + number)
+        host.stream.exec(head, "/bin/app", cgroup=f"/docker/{lives.CID}")
+    return host.stream
+
+
+def calls(size: int) -> Stream:
+    """Calls of runc for one container, made and not made by the same shim."""
+    host = lives.host()
+    shim = lives.begin(host)["shim"]
+    for number in range(size):
+        verb = ("create", "start", "kill", "state")[number % 4]
+        lives.call(host, shim, f"/usr/bin/runc --root /r {verb} {lives.CID}")
+    return host.stream
+
+
+def killed_chain(size: int) -> Stream:
+    """Each is the parent of the next, and is killed by it."""
+    stream = Stream()
+    chain = [stream.process("systemd", tgid=1)]
+    for _ in range(size):
+        chain.append(stream.fork(chain[-1]))
+    for target, sender in itertools.pairwise(chain[1:]):
+        stream.signal(target, 9, sender)
+        stream.exit(target, signal=9)
+    stream.snapshot("end")
+    return stream
+
+
+def victims(size: int) -> Stream:
+    """OOM kills of processes that have the same number, one after the other."""
+    stream = Stream()
+    init = stream.process("systemd", tgid=1)
+    for _ in range(size):
+        process = stream.fork(init, tgid=777)
+        stream.oom(process)
+        stream.fact("oom", tgid=777, constraint="memcg", cgroup="/x", limit_bytes=1)
+        stream.die(process, signal=9)
+    return stream
+
+
+def looks(size: int) -> Stream:
+    """Snapshots of one phase, and what /proc said in another."""
+    stream = Stream()
+    init = stream.process("systemd", tgid=1)
+    for _ in range(size):
+        stream.task("end", init)
+    for _ in range(size):
+        stream.proc("start", init)
+    return stream
+
+
 MAKERS = (
     containers,
     one_name,
@@ -159,6 +234,12 @@ MAKERS = (
     signals,
     recycled,
     giant_texts,
+    heads,
+    shims,
+    calls,
+    killed_chain,
+    victims,
+    looks,
 )
 
 
