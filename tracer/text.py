@@ -12,7 +12,7 @@ def printable(raw: bytes | str) -> str:
     text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
+    return text.translate({ord(c): _escape(c) for c in set(text) if not c.isprintable()})
 
 
 def _escape(character: str) -> str:

@@ -16,6 +16,8 @@ from analysis.signals import name_of
 from tracer.text import printable
 
 _LANES = 60  # more cannot be read in a picture
+_ARROWS = 200  # likewise
+_WIDE = 1000  # so many places side by side can be told apart
 _ROW_INCHES = 0.24
 _WIDTH_INCHES = 11.0
 _DPI = 110
@@ -70,10 +72,9 @@ def draw_timeline(report: Json, target: BinaryIO) -> int:
                 ha="right", va="center", fontsize=7, color="#555555", parse_math=False,
                 bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1},
             )  # fmt: skip
-    for window in report["losses"]["windows"]:
-        begin = max(window["from_ns"] - boot_ns, 0) / 1e9
-        axes.axvspan(begin, (window["to_ns"] - boot_ns) / 1e9, color="#f4d6d2", zorder=-1)
-    _draw_reparents(axes, report, rows, boot_ns)
+    for begin, end in _lost(report["losses"]["windows"], boot_ns, end_ns / _WIDE):
+        axes.axvspan(begin / 1e9, end / 1e9, color="#f4d6d2", zorder=-1)
+    arrows_left = _draw_reparents(axes, report, rows, boot_ns)
     axes.set_xlim(0, end_ns / 1e9 * 1.002)
     axes.set_ylim(len(lanes) - 0.4, -0.8)
     axes.set_yticks([])
@@ -83,6 +84,7 @@ def draw_timeline(report: Json, target: BinaryIO) -> int:
         axes.spines[side].set_visible(False)
     left_out = len(report["processes"]) - len(lanes)
     more = f", {left_out} more processes are not drawn" if left_out else ""
+    more += f", nor {arrows_left} more adoptions" if arrows_left else ""
     figure.text(
         0.01, 1 - 0.22 / height, f"rtrace: who lived when{more}. Red: killed, orange: failed, "
         "arrow: adopted.", fontsize=8.5, va="center", parse_math=False,
@@ -140,18 +142,34 @@ def _bar(axes: Any, row: int, process: Json, boot_ns: int, end_ns: int) -> None:
         )  # fmt: skip
 
 
-def _draw_reparents(axes: Any, report: Json, rows: dict[str, int], boot_ns: int) -> None:
+def _lost(windows: list[Json], boot_ns: int, near_ns: float) -> list[tuple[int, int]]:
+    """From when to when, ns: windows that cannot be told apart in a picture are one."""
+    found: list[tuple[int, int]] = []
+    for window in sorted(windows, key=lambda window: int(window["from_ns"])):
+        begin, end = max(window["from_ns"] - boot_ns, 0), window["to_ns"] - boot_ns
+        if found and begin - found[-1][1] < near_ns:
+            found[-1] = found[-1][0], max(found[-1][1], end)
+        else:
+            found.append((begin, end))
+    return found
+
+
+def _draw_reparents(axes: Any, report: Json, rows: dict[str, int], boot_ns: int) -> int:
+    """An arrow each; gives how many more there would be between these rows."""
+    arrows = []
     for reparent in report["reparents"]:
         ends = reparent["child"], reparent["to"]
         if reparent["reason"] == "thread" or None in ends:
             continue
         child, new = (rows.get(end["id"]) for end in ends)
         if child is not None and new is not None:
-            at = (reparent["ts_ns"] - boot_ns) / 1e9
-            axes.annotate(
-                "", (at, new), (at, child),
-                arrowprops={"arrowstyle": "->", "color": "#444444", "lw": 0.7, "ls": "--"},
-            )  # fmt: skip
+            arrows.append(((reparent["ts_ns"] - boot_ns) / 1e9, child, new))
+    for at, child, new in arrows[:_ARROWS]:
+        axes.annotate(
+            "", (at, new), (at, child),
+            arrowprops={"arrowstyle": "->", "color": "#444444", "lw": 0.7, "ls": "--"},
+        )  # fmt: skip
+    return max(len(arrows) - _ARROWS, 0)
 
 
 def _short(process: Json) -> str:
