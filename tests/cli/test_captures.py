@@ -316,3 +316,51 @@ def test_why_of_a_cut_capture(
             assert_failed(ended, "")
         else:
             assert ended.stdout.startswith(f"CUT: cut at byte {length}")
+
+
+def test_names_of_files_are_shown_and_nothing_else(
+    tmp_path: Path, capture: bytes, run_here: Callable[..., Ended]
+) -> None:
+    """A stranger's file may be called anything, and a shell's * gives all of a folder."""
+    folder = tmp_path / "x"
+    folder.mkdir()
+    good, bad = folder / "a\x07\u202e\nb.rtrace", folder / "c\x07\u202e\nb.rtrace"
+    good.write_bytes(capture)
+    bad.write_bytes(b"x")
+    for status, *arguments in (
+        (0, "ticket", good, "-o", tmp_path / "d\x07\u202e\nb.zip"),
+        (0, "compare", folder),
+        (1, "compare", folder, "--fail-on-change"),
+        (1, "report", bad),
+        (1, "report", good, "-o", bad),
+        (1, "export", good, "--to", "csv", "-o", bad),
+        (2, "report", good, bad),
+        (2, "report", good, "--format", bad),
+    ):
+        ended = run_here(*arguments)
+        assert ended.status == status
+        assert "\\x07\\u202e\\nb." in ended.stderr
+        assert all(line.isprintable() for line in ended.stderr.split("\n"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_output_to_a_closed_stdout(path: Path, command: str) -> None:
+    ended = run_without(">&-", command, path)
+    assert_failed(ended, "cannot write the output: ", "Bad file descriptor")
+
+
+def test_closed_streams_are_not_written_into_what_is_opened_instead(
+    path: Path, tmp_path: Path
+) -> None:
+    """GIVEN the numbers of stdout and stderr free THEN no file gets them."""
+    ended = run_without("<&- >&- 2>&-", "export", path, "--to", "jsonl", "-o", tmp_path / "x")
+    assert ended == Ended(0, "", "")
+    run_rtrace("export", path, "--to", "jsonl", "-o", tmp_path / "y")
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+def run_without(closed: str, *arguments: str | Path) -> Ended:
+    """`rtrace ...` with some of its standard streams closed, by a shell."""
+    shell = ["sh", "-c", f'exec "$0" "$@" {closed}', RTRACE, *map(str, arguments)]
+    done = subprocess.run(shell, capture_output=True, text=True)
+    return Ended(done.returncode, done.stdout, done.stderr)

@@ -58,6 +58,7 @@ def main() -> NoReturn:
     --fail-on-change` found a change; 128+n when signal n ended a command other than `record`;
     `record -- COMMAND` gives COMMAND's status or 125 when rtrace itself failed.
     """
+    _hold_streams()
     status, stdout = 0, sys.stdout
     if "_RTRACE_COMPLETE" in os.environ:
         import tracer.cli.completing  # noqa: F401 -- tells click
@@ -65,6 +66,8 @@ def main() -> NoReturn:
         status = rtrace.main(standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
+        # Names of files that `*` stands for are arguments, too.
+        error.message = printable(error.message)
         error.show()
         status = error.exit_code
     except SystemExit:
@@ -91,6 +94,20 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
+
+
+def _hold_streams() -> None:
+    """Where a standard stream is closed (`rtrace report x >&-`), the next file that is opened would
+    get its number, and be written to in its place. What is written to stdout fails then."""
+    for number, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)
 
 
 def _drop_output() -> None:

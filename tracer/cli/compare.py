@@ -12,6 +12,7 @@ from tracer.cli.documented import Command
 from tracer.cli.output import check_table, output_options, text_shape, write_output
 from tracer.ending import undone_by
 from tracer.errors import RtraceError
+from tracer.text import printable
 
 _TABLES = ("behaviours", "latencies", "places", "adoptions", "groups", "captures")
 _CHANGED = 3
@@ -94,7 +95,7 @@ def compare(
     for one in skipped:
         if fail_on_change or not measured:
             raise RtraceError(one.error)
-        print(f"rtrace: left out: {one.error}", file=sys.stderr)
+        print(f"rtrace: left out: {printable(one.error)}", file=sys.stderr)
     document = build_comparison(measured, skipped, baseline)
     text = _render(document, format_, table, full, to_file=output is not None)
     write_output(text, output, force)

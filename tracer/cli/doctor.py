@@ -7,6 +7,7 @@ import sys
 import click
 
 from tracer.cli.documented import Command
+from tracer.text import printable
 
 
 @click.command(
@@ -22,8 +23,8 @@ def doctor() -> int:
     checks = run_checks()
     for check in checks:
         mark = {True: "ok ", False: "NO ", None: "-  "}[check.ok]
-        print(f"{mark} {check.name}: {check.fact}")
+        print(f"{mark} {check.name}: {printable(check.fact)}")
         if check.step:
-            print(f"    {check.step}")
+            print(f"    {printable(check.step)}")
     sys.stdout.flush()
     return 0 if all(check.ok is not False for check in checks) else 1

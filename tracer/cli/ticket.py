@@ -17,6 +17,7 @@ from tracer.cli.part import check_part, part_options
 from tracer.cli.progress import progress_line
 from tracer.ending import scratch_folder
 from tracer.errors import RtraceError
+from tracer.text import printable
 from tracer.units import format_size, size_option
 
 if TYPE_CHECKING:
@@ -133,7 +134,12 @@ def ticket(
             return
         size = write_ticket(path, made.files, force=force)
     _say_redacted(made, redact)
-    click.echo(f"wrote {path}: {format_size(size)}. Look at it before you send it.", err=True)
+    _say([f"wrote {path}: {format_size(size)}. Look at it before you send it."])
+
+
+def _say(lines: list[str]) -> None:
+    """On stderr. Names of files may come from strangers, as captures do."""
+    click.echo("\n".join(map(printable, lines)), err=True)
 
 
 @contextlib.contextmanager
@@ -168,7 +174,7 @@ def _say_contents(made: Ticket, path: str, redact: str) -> None:
         f"lines, cgroups, containers, versions of kernel and runtimes; {hidden}"
     )
     lines += [f"  left out: {sentence}" for sentence in made.left_out]
-    click.echo("\n".join(lines), err=True)
+    _say(lines)
 
 
 def _say_redacted(made: Ticket, redact: str) -> None:
@@ -179,4 +185,4 @@ def _say_redacted(made: Ticket, redact: str) -> None:
         lines = [f"nothing more was redacted: {capture_was(made.redacted_before)}"]
     elif not lines:
         lines = ["nothing was redacted" + (": --redact none" if redact == "none" else "")]
-    click.echo("\n".join(lines), err=True)
+    _say(lines)
