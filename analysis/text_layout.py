@@ -31,21 +31,23 @@ def wrap(text: str, width: int) -> list[str]:
             piece = word
         else:
             piece = line + piece
-        while columns_of(piece) > width:
-            cut = _fitting(piece, width)
-            lines.append(piece[:cut])
-            piece = piece[cut:]
-        line, used = piece, columns_of(piece)
+        start, end = 0, _fitting(piece, 0, width)
+        while end < len(piece):
+            lines.append(piece[start:end])
+            start, end = end, _fitting(piece, end, width)
+        line = piece[start:]
+        used = columns_of(line)
     return [*lines, line]
 
 
-def _fitting(text: str, width: int) -> int:
-    """How many characters fit; at least one, so that a loop ends."""
+def _fitting(text: str, start: int, width: int) -> int:
+    """Up to where characters fit in a line that begins at ``start``; at least one, so that a loop
+    ends."""
     used = 0
-    for i, character in enumerate(text):
-        used += columns_of(character)
+    for i in range(start, len(text)):
+        used += columns_of(text[i])
         if used > width:
-            return max(i, 1)
+            return max(i, start + 1)
     return len(text)
 
 

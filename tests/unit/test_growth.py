@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,6 +21,7 @@ import analysis
 from analysis.model import open_capture
 from analysis.render_text import render_text
 from analysis.report import build_report
+from analysis.text_layout import wrap
 from tests import lives
 from tests.streams import Stream
 
@@ -245,14 +247,25 @@ MAKERS = (
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_work_grows_with_the_size(make: Callable[[int], Stream], tmp_path: Path) -> None:
+    paths = [make(size).write(tmp_path / f"{size}.rtrace") for size in (16, 32, 64)]
+    few, more, many = (_count_lines(partial(_report, path)) for path in paths)
+    assert many - more <= 2.05 * (more - few)
+
+
+def test_one_long_word_is_looked_at_once() -> None:
     few, more, many = (
-        _count_lines(make(size).write(tmp_path / f"{size}.rtrace")) for size in (16, 32, 64)
+        _count_lines(partial(wrap, "\u4e2d" * size, 60)) for size in (1000, 2000, 4000)
     )
     assert many - more <= 2.05 * (more - few)
 
 
-def _count_lines(path: Path) -> int:
-    """Lines of analysis/ that a report of a capture runs."""
+def _report(path: Path) -> None:
+    report = build_report(open_capture(path), every_process=False)
+    render_text(report, width=100, color=False)
+
+
+def _count_lines(work: Callable[[], Any]) -> int:
+    """Lines of analysis/ that something runs."""
     count = 0
 
     def on_line(frame: FrameType, event: str, _: Any) -> Any:
@@ -266,8 +279,7 @@ def _count_lines(path: Path) -> int:
     before = sys.gettrace()
     sys.settrace(on_call)
     try:
-        report = build_report(open_capture(path), every_process=False)
-        render_text(report, width=100, color=False)
+        work()
     finally:
         sys.settrace(before)
     return count

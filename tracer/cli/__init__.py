@@ -67,7 +67,7 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except click.ClickException as error:
         # Names of files that `*` stands for are arguments, too.
-        error.message = printable(error.message)
+        vars(error)["message"] = printable(error.message)
         error.show()
         status = error.exit_code
     except SystemExit:
@@ -105,9 +105,9 @@ def _hold_streams() -> None:
         except OSError:
             os.open(os.devnull, flags)
     if sys.stdout is None:
-        sys.stdout = open(1, "w", closefd=False)
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 -- it stays
     if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _drop_output() -> None:
