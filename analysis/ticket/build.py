@@ -98,11 +98,32 @@ class _Builder:
         if self.scrubber is not None:
             with CaptureReader(self.path) as reader:
                 observe(reader, self.scrubber, self._share_of("looking for what is to be hidden"))
-        step = self._write_capture(original, report, asked, summary_only)
-        captured = self._place(CAPTURE)
+        step = self._write_capture(original, report, asked, summary_only, 0)
         del original
+        redacted, whys = self._write_others(report, asked, summary_only)
+        while not summary_only and step + 1 < len(STEPS) and not self._may_fit():
+            # The capture alone had fitted. Rare: so it is read again, and not kept until here.
+            original = open_capture(self.path, self.on_progress)
+            step = self._write_capture(original, report, asked, summary_only, step + 1)
+            del original
+            redacted, whys = self._write_others(report, asked, summary_only)
+        if not summary_only:
+            self._fit()
+        summary = render_summary(redacted, whys[:_ANSWERS], self._notes(asked, step))
+        self._write(SUMMARY, summary)
+        if summary_only:
+            del self.ticket.files[CAPTURE]
+        order = (SUMMARY, PICTURE, PAGE, CAPTURE)
+        files = self.ticket.files
+        self.ticket.files = {name: files[name] for name in order if name in files}
+        return self.ticket
+
+    def _write_others(
+        self, report: Json, asked: Wanted, summary_only: bool
+    ) -> tuple[Json, list[Json]]:
+        """Writes what is made of the redacted capture; gives its report and answers of `why`."""
         self.on_progress("reading the redacted capture", 0.0)
-        capture = open_capture(captured)
+        capture = open_capture(self._place(CAPTURE))
         # Who was asked for is in it under another name, perhaps: by id it is the same.
         container = report["selection"]["container"]
         container = self._renamed(container) if container is not None else None
@@ -114,15 +135,7 @@ class _Builder:
         if not summary_only:
             self._draw(redacted)
             self._write(PAGE, render_report_page(redacted, whys))
-            self._fit()
-        summary = render_summary(redacted, whys[:_ANSWERS], self._notes(asked, step))
-        self._write(SUMMARY, summary)
-        if summary_only:
-            del self.ticket.files[CAPTURE]
-        order = (SUMMARY, PICTURE, PAGE, CAPTURE)
-        files = self.ticket.files
-        self.ticket.files = {name: files[name] for name in order if name in files}
-        return self.ticket
+        return redacted, whys
 
     def _share_of(self, what: str) -> Callable[[float], None]:
         return lambda share: self.on_progress(what, share)
@@ -131,10 +144,11 @@ class _Builder:
         return container if self.scrubber is None else self.scrubber.scrub_text(container)
 
     def _write_capture(
-        self, original: Capture, report: Json, asked: Wanted, summary_only: bool
+        self, original: Capture, report: Json, asked: Wanted, summary_only: bool, first: int
     ) -> int:
         """Writes the narrowed and redacted capture, of as much as fits; the number of the step."""
-        for step, what in enumerate(STEPS):
+        self.ticket.left_out.clear()
+        for step, what in list(enumerate(STEPS))[first:]:
             last = step == len(STEPS) - 1 or summary_only
             limit = None if last else self.limit - _ROOM
             keep = choose(original, report, asked, step)
@@ -175,6 +189,7 @@ class _Builder:
     def _count(self) -> None:
         if self.scrubber is None:
             return
+        self.ticket.redacted.clear()
         vault = self.scrubber.vault
         distinct = vault.distinct()
         for kind in KINDS:
@@ -191,23 +206,28 @@ class _Builder:
         self.ticket.files[PICTURE] = self._place(PICTURE)
 
     def _fit(self) -> None:
-        """Leaves out the page, then the capture, if the archive would be too large."""
-        for name in (PAGE, CAPTURE):
-            if self._size() <= self.limit - _ROOM:
+        """Leaves out the page, then the capture, the picture, if the archive would be too large."""
+        for name in (PAGE, CAPTURE, PICTURE):
+            if sum(self._sizes().values()) <= self.limit - _ROOM:
                 return
             del self.ticket.files[name]
             self.ticket.left_out.append(f"{name}: the archive would be larger than allowed")
 
-    def _size(self) -> int:
-        """Of the archive, about: the page is compressed there."""
-        total = 0
-        for name, path in self.ticket.files.items():
-            if name == PAGE:
-                with open(path, "rb") as file:
-                    total += len(zlib.compress(file.read(), 6))
-            else:
-                total += os.path.getsize(path)
-        return total
+    def _may_fit(self) -> bool:
+        """Whether all fits: but for a page that takes half of what is allowed, which goes sooner
+        than processes do."""
+        sizes, room = self._sizes(), self.limit - _ROOM
+        if sizes[PAGE] > room // 2:
+            del sizes[PAGE]
+        return sum(sizes.values()) <= room
+
+    def _sizes(self) -> dict[str, int]:
+        """Of the parts in the archive, about: the page is compressed there."""
+        sizes = {name: os.path.getsize(path) for name, path in self.ticket.files.items()}
+        if PAGE in sizes:
+            with open(self.ticket.files[PAGE], "rb") as file:
+                sizes[PAGE] = len(zlib.compress(file.read(), 6))
+        return sizes
 
     def _notes(self, asked: Wanted, step: int) -> list[str]:
         """What the ticket holds, in sentences."""

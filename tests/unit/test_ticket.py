@@ -206,8 +206,31 @@ def test_what_is_too_large_is_narrowed_and_said(rtrace: Rtrace, tmp_path: Path) 
     assert "capture.rtrace" in members(path)
     assert report(rtrace, path)["capture"]["events"] < 100
     path, ended = make(rtrace, tmp_path, capture, "--max-size", "70k", "--force")
-    assert "report.html: the archive would be larger" in ended.stderr
-    assert next(iter(members(path))) == "summary.md"
+    assert path.stat().st_size < 70 << 10
+    for name in ("report.html", "capture.rtrace", "timeline.png"):
+        assert f"{name}: the archive would be larger" in ended.stderr
+    assert list(members(path)) == ["summary.md"]
+
+
+def test_the_capture_is_narrowed_before_anything_is_left_out(
+    rtrace: Rtrace, tmp_path: Path
+) -> None:
+    """GIVEN room for the capture, but not for page and picture beside it."""
+    stream = Stream()
+    init = stream.process("systemd", tgid=1)
+    stream.snapshot("start")
+    for number in range(1000):
+        child = stream.fork(init)
+        stream.exec(child, "/bin/app", ["app", *(str(number * 7919**k) for k in range(1, 9))])
+        stream.die(child)
+    stream.snapshot("end")
+    capture = stream.write(tmp_path / "x.rtrace")
+    alone = len(members(make(rtrace, tmp_path, capture)[0])["capture.rtrace"])
+    room = alone + (64 << 10) + 20_000
+    path, ended = make(rtrace, tmp_path, capture, "--max-size", f"{room}", "--force")
+    assert path.stat().st_size < room
+    assert "to stay small the capture is" in ended.stderr
+    assert "capture.rtrace" in members(path)
 
 
 def test_the_summary_alone_for_a_pipe(
