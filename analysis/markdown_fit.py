@@ -75,14 +75,17 @@ def fit(parts: Sequence[Part], limit: int = LIMIT) -> str:
     not even the heads fit, optional parts are left out from the end. What is not optional has to
     be small: its heads are bounded by who makes them.
     """
-    kept = list(parts)
+    sizes = [_size([part], 0) + 1 for part in parts]  # with the empty line before the next one
+    total = sum(sizes)
+    optional = [i for i, part in enumerate(parts) if part.optional]
     left_out: dict[str, int] = {}
-    while _size(kept, 0) > limit - _RESERVE:
-        last = max((i for i, part in enumerate(kept) if part.optional), default=None)
-        if last is None:
-            break
-        title = kept.pop(last).title
-        left_out[title] = left_out.get(title, 0) + 1
+    dropped = set()
+    while total > limit - _RESERVE and optional:
+        last = optional.pop()
+        dropped.add(last)
+        total -= sizes[last]
+        left_out[parts[last].title] = left_out.get(parts[last].title, 0) + 1
+    kept = [part for i, part in enumerate(parts) if i not in dropped]
     low, high = 0, limit
     while low < high:
         middle = (low + high + 1) // 2

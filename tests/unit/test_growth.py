@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import analysis
+from analysis.markdown_fit import Part, fit
 from analysis.model import open_capture
 from analysis.render_text import render_text
 from analysis.report import build_report
@@ -256,6 +257,12 @@ def test_one_long_word_is_looked_at_once() -> None:
     few, more, many = (
         _count_lines(partial(wrap, "\u4e2d" * size, 60)) for size in (1000, 2000, 4000)
     )
+    assert many - more <= 2.05 * (more - few)
+
+
+def test_parts_that_do_not_fit_are_looked_at_once() -> None:
+    parts = [Part(["x" * 100], optional=True)]
+    few, more, many = (_count_lines(partial(fit, parts * size)) for size in (2000, 4000, 8000))
     assert many - more <= 2.05 * (more - few)
 
 
