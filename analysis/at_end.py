@@ -45,31 +45,28 @@ class AtEnd:
     @cached_property
     def zombies(self) -> Bools:
         """Shown as a zombie: not the leader of threads that live."""
-        found: Bools = self._shown(zombies=True) & self._ended & (self.scene.reap_ns < 0)
+        scene = self.scene
+        ended = (scene.exit_ns >= 0) | (scene.gone_ns >= 0)
+        found: Bools = self._shown(zombies=True) & ended & (scene.reap_ns < 0)
         return found
 
-    @cached_property
-    def released(self) -> Bools:
-        """Waited for by then: its REAP was seen, or it had ended and is not shown."""
-        reaped = self.scene.reap_ns >= 0
-        if self.ns is None:
-            return reaped
-        before = np.maximum(self.scene.exit_ns, self.scene.gone_ns) < self.ns
-        found: Bools = reaped | (self._ended & before & (self.shown_ns < 0))
-        return found
+    def shown_ns(self, pos: int) -> int:
+        """When the snapshot saw a process; -1: it did not."""
+        return self._shown_at.get(pos, -1)
+
+    def is_released(self, pos: int) -> bool:
+        """It was waited for by then: its REAP was seen, or it had ended and is not shown."""
+        scene = self.scene
+        if scene.reap_ns[pos] >= 0:
+            return True
+        ended = max(int(scene.exit_ns[pos]), int(scene.gone_ns[pos]))
+        return self.ns is not None and 0 <= ended < self.ns and pos not in self._shown_at
 
     @cached_property
-    def shown_ns(self) -> Ints:
-        """When the snapshot saw each process; -1: it did not."""
-        found = np.full(len(self.scene.ids), -1, np.int64)
+    def _shown_at(self) -> dict[int, int]:
         rows = self._rows
-        found[identify(self.table).of("tasks")[rows]] = self.table.tasks["ts_ns"].to_numpy()[rows]
-        return found
-
-    @cached_property
-    def _ended(self) -> Bools:
-        found: Bools = (self.scene.exit_ns >= 0) | (self.scene.gone_ns >= 0)
-        return found
+        codes, times = identify(self.table).of("tasks")[rows], self.table.tasks["ts_ns"]
+        return dict(zip(codes.tolist(), times.to_numpy()[rows].tolist(), strict=True))
 
     def _shown(self, *, zombies: bool) -> Bools:
         found = np.zeros(len(self.scene.ids), bool)

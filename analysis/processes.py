@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.columns import Columns, Known, int64, nullable, texts
+from analysis.columns import Columns, Known, Rows, int64, nullable, texts
 from analysis.identity import Identities, identify
 from analysis.images import find_images
 from analysis.table import Table
@@ -76,6 +76,18 @@ def find_processes(table: Table) -> Columns:
         comm[who.idle], kthread[who.idle] = "swapper/0", True
     seen_ns, stub = _seen(table, who, fork_ns[who.born :]), _stub(table, who)
     ns_init = (flags & Flag.NS_INIT != 0) | (ns_tgid == 1)
+
+    def numbers(rows: Rows) -> Array:
+        return np.arange(count)[rows] if isinstance(rows, slice) else rows
+
+    def seen(rows: Rows) -> Times:
+        # Of those who were born here, the fork.
+        at = numbers(rows)
+        found: Times = fork_ns[at].copy()
+        late = np.flatnonzero(at >= who.born)
+        found[late] = seen_ns[at[late] - who.born]
+        return found
+
     return Columns(
         count,
         {
@@ -89,7 +101,7 @@ def find_processes(table: Table) -> Columns:
             "cgroup": lambda rows: images.cgroup.of(rows),
             "cgroup_v1": lambda rows: images.cgroup_v1.of(rows),
             "fork_ns": Known(fork_ns),
-            "seen_ns": lambda rows: np.concatenate([fork_ns[: who.born], seen_ns])[rows],
+            "seen_ns": seen,
             "exit_ns": Known(exit_ns),
             "exit_code": lambda rows: nullable(code[rows], ended[rows], np.int32),
             "exit_status": lambda rows: nullable(code[rows] >> 8 & 0xFF, ended[rows], np.int16),
@@ -104,7 +116,7 @@ def find_processes(table: Table) -> Columns:
             "ns_init": lambda rows: ns_init[rows],
             "execs": lambda rows: np.bincount(who.of(Type.EXEC), minlength=count)[rows],
         },
-        lambda rows: pd.Index(who.names(np.arange(count)[rows]), dtype=object, name="id"),
+        lambda rows: pd.Index(who.names(numbers(rows)), dtype=object, name="id"),
     )
 
 

@@ -25,7 +25,7 @@ from analysis.selection import Window, find_container, is_in_window
 
 SCHEMA = 1
 
-_BLOCK = 1 << 15  # processes at a time: as columns they take as much memory again
+_BLOCK = 1 << 12  # processes at a time: as columns they take as much memory again
 
 _PROCESS_COLUMNS = (
     "tgid",

@@ -216,7 +216,7 @@ def _reaping(view: View, life: Life, init: int, ended: int, left: list[int]) -> 
             with_it.append(pos)
         reaped = int(scene.reap_ns[pos])
         parent = scene.last_parent[pos] if reaped < 0 else scene.parent_at(pos, reaped)
-        if case.at_end.released[pos] and parent == life.shim:
+        if case.at_end.is_released(pos) and parent == life.shim:
             by_shim.append(pos)
         if case.unreaped[pos]:
             zombies.append(pos)

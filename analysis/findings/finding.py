@@ -164,7 +164,7 @@ class Case:
 
     def cite_state(self, pos: int) -> list[Evidence]:
         """The line of the snapshot at the end."""
-        ts_ns = int(self.at_end.shown_ns[pos])
+        ts_ns = self.at_end.shown_ns(pos)
         return [Evidence("TASK", ts_ns, pos)] if ts_ns >= 0 else []
 
     def cite_adoption(self, adoption: Adoption) -> list[Evidence]:

@@ -104,6 +104,9 @@ def export(
         raise UsageError("cannot use --table", "only parquet and csv have tables", "--to parquet")
     if output == "-" and folder:
         raise UsageError(f"cannot write {format_} to stdout", "it is several files", "-o FOLDER")
+    from tracer.memory import keep_no_arrays
+
+    keep_no_arrays()
     with progress_line() as on_progress, contextlib.ExitStack() as stack:
         # First of all, so that nothing is worked out that has no place to go to.
         if folder:

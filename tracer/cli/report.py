@@ -89,7 +89,9 @@ def report(
     check_table(table, format_)
     from analysis.model import open_capture
     from analysis.report import build_report
+    from tracer.memory import keep_no_arrays
 
+    keep_no_arrays()
     with progress_line() as on_progress:
         opened = open_capture(capture, on_progress)
         start_ns = opened.table.started_ns

@@ -100,6 +100,7 @@ def ticket(
     check_part(since, until)
     from analysis.ticket.build import SUMMARY, build_ticket
     from analysis.ticket.choose import Wanted
+    from tracer.memory import keep_no_arrays
     from tracer.output_file import check_output
     from tracer.ticket_file import write_ticket
 
@@ -114,6 +115,7 @@ def ticket(
     path = output or f"{os.path.basename(capture.rstrip('/')).removesuffix('.rtrace')}.zip"
     if not to_stdout:
         check_output(path, force=force)
+    keep_no_arrays()
     with scratch_folder("rtrace-ticket-") as folder:
         with progress_line() as on_progress, _told_where(folder):
             made = build_ticket(

@@ -53,7 +53,9 @@ def why(
     check_table(table, format_)
     from analysis.model import open_capture
     from analysis.why.answer import build_why
+    from tracer.memory import keep_no_arrays
 
+    keep_no_arrays()
     with progress_line() as on_progress:
         built = build_why(open_capture(capture, on_progress), target)
     if format_ == "json":
