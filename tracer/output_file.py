@@ -72,6 +72,19 @@ def new_file(path: str, *, force: bool = False) -> Iterator[BinaryIO]:
                 raise create_error(path, error) from None
 
 
+def name_of(path: str) -> str:
+    """The last part of a path.
+
+    Raises:
+        CaptureError: there is none.
+    """
+    name = os.path.basename(path)
+    if not name:
+        fact = f"cannot write {path}" if path else "cannot write the output"
+        raise CaptureError(fact, "it has no name", "give one")
+    return name
+
+
 def name_beside() -> str:
     """For what will have its own name as soon as it is whole."""
     return f".rtrace-{os.urandom(8).hex()}.part"
@@ -211,10 +224,8 @@ def _open_new(name: str, flags: int, directory_fd: int) -> int:
 
 def _check_free(path: str, directory_fd: int, force: bool) -> None:
     """Before work is done for a file: as ``create`` would find it."""
-    name = os.path.basename(path)
+    name = name_of(path)
     try:
-        if not name:
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         mode = os.lstat(name, dir_fd=directory_fd).st_mode
     except FileNotFoundError:
         return

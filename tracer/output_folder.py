@@ -21,6 +21,7 @@ from tracer.output_file import (
     exists_error,
     held_directory,
     name_beside,
+    name_of,
     remove,
 )
 
@@ -61,11 +62,12 @@ def new_folder(
 
 def _check_free(path: str, directory_fd: int, force: bool, names: Collection[str]) -> None:
     """Nothing is there, or what may be replaced."""
+    name = name_of(path)
     try:
-        os.lstat(os.path.basename(path), dir_fd=directory_fd)
+        os.lstat(name, dir_fd=directory_fd)
         if not force:
             raise exists_error(path)
-        fd = os.open(os.path.basename(path), _OPEN, dir_fd=directory_fd)
+        fd = os.open(name, _OPEN, dir_fd=directory_fd)
     except FileNotFoundError:
         return
     except NotADirectoryError:

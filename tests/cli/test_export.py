@@ -89,6 +89,27 @@ def test_a_reader_that_goes_away_is_no_failure() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("command", [("export", "--to", "jsonl", "-o", "-"), ("report",)])
+@pytest.mark.parametrize("where", [">&-", ">/dev/full", ">&- 2>&-", "<&- >&-"])
+def test_stdout_that_cannot_be_written_to(command: tuple[str, ...], where: str) -> None:
+    name, *more = command
+    shell = f'"$0" {name} {CAPTURE} {" ".join(more)} {where}'
+    done = subprocess.run(["sh", "-c", shell, RTRACE], capture_output=True, text=True)
+
+    assert done.returncode == 1
+    if "2>" not in where:
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("rtrace: cannot write the output: ")
+
+
+@pytest.mark.parametrize("path", ["", "/", "folder/"])
+def test_what_is_no_name(tmp_path: Path, path: str) -> None:
+    (tmp_path / "folder").mkdir()
+    for kind in ("jsonl", "csv"):
+        ended = run_rtrace("export", CAPTURE, "--to", kind, "-o", path, cwd=tmp_path)
+        assert_failed(ended, "exists" if path == "folder/" and kind == "csv" else "it has no name")
+
+
 def test_perfetto(tmp_path: Path) -> None:
     export("--to", "perfetto", "-o", tmp_path / "x.pftrace")
 
