@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from analysis.csv_tables import cell
@@ -49,6 +50,8 @@ class CsvFile:
 
 
 def _flat(column: Any, unit: str) -> Any:
+    if unit == "tokens":
+        return pc.binary_join(column, " ")
     if pa.types.is_list(column.type):
         join = _evidence if pa.types.is_struct(column.type.value_type) else _words(unit)
         known: dict[tuple[Any, ...], str] = {}

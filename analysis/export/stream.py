@@ -25,7 +25,7 @@ from tracer.capture_reader import CaptureReader
 Array = npt.NDArray[Any]
 
 SLACK_NS = 100_000_000
-ENOUGH = 131_072
+ENOUGH = 32_768
 """Fewer events are not worth the calls that a table of each type takes."""
 WAITING = 1_000_000
 """So many events wait at most, for details that may never come: half of them are given out then."""

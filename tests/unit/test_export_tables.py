@@ -14,6 +14,8 @@ import pytest
 
 import rtrace
 from analysis.clocks import Clocks
+from analysis.export import parquet_file
+from analysis.export import stream as export_stream
 from analysis.export.folder import schemas
 from rtrace.capture import FRAMES, documentation
 from tests.exported import GOLDEN, hostile, lines_of, lossy, tables_of, trace_of
@@ -206,3 +208,18 @@ def test_what_was_redacted_stays_so(tmp_path: Path) -> None:
     assert "battery" not in str(lines_of(redacted))
     assert b"battery" not in trace_of(redacted)
     assert len(lines_of(redacted)) == len(lines_of(path))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100_000])
+def test_row_groups_make_no_difference(
+    tmp_path: Path, parquet: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(export_stream, "ENOUGH", 10)
+    monkeypatch.setattr(parquet_file, "_ROWS", rows)
+
+    made = tables_of(CAPTURE, tmp_path / "parquet", "parquet")
+
+    for name in ("events", "details", "losses"):
+        assert pq.read_table(made / f"{name}.parquet") == pq.read_table(parquet / f"{name}.parquet")
+    groups = pq.ParquetFile(made / "events.parquet").metadata
+    assert groups.num_row_groups >= groups.num_rows // max(rows, 20)
