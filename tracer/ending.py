@@ -9,6 +9,7 @@ Recording has its own way (`tracer.stopping`): what is recorded is kept, whateve
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import threading
@@ -38,13 +39,27 @@ def undone_by(undo: Callable[[], object]) -> Iterator[None]:
         del _undone_by[key]
 
 
+def temporary_directory() -> str:
+    """TMPDIR, or where Python's tempfile looks without it.
+
+    That tries places out by making files, which a signal may leave there.
+
+    Raises:
+        FileNotFoundError: nothing can be written there.
+    """
+    named = (os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    for path in (*named, "/tmp", "/var/tmp", "."):
+        if path and os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK):
+            return os.path.abspath(path)
+    raise FileNotFoundError(errno.ENOENT, "no directory for temporary files is writable", "TMPDIR")
+
+
 @contextlib.contextmanager
 def scratch_folder(prefix: str) -> Iterator[str]:
     """A folder in TMPDIR, mode 0700, that is there as long as the block takes."""
     import shutil  # what most commands never need
-    import tempfile
 
-    path = os.path.join(tempfile.gettempdir(), f"{prefix}{os.urandom(8).hex()}")
+    path = os.path.join(temporary_directory(), f"{prefix}{os.urandom(8).hex()}")
 
     def remove() -> None:
         shutil.rmtree(path, ignore_errors=True)

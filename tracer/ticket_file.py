@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Mapping
 from typing import BinaryIO
 
+from tracer.ending import temporary_directory
 from tracer.errors import CaptureError
 from tracer.output_file import new_file
 
@@ -136,7 +137,7 @@ def _find_capture(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
 def _take_out(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     """The member in a file without a name, never more than the archive declares."""
     with contextlib.ExitStack() as stack:
-        target = stack.enter_context(tempfile.TemporaryFile())
+        target = stack.enter_context(tempfile.TemporaryFile(dir=temporary_directory()))
         source = stack.enter_context(archive.open(member))
         left = member.file_size
         while left and (piece := source.read(min(_PIECE, left))):
