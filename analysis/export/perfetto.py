@@ -54,13 +54,15 @@ class _Trace:
             if reading.wall_ns:
                 self.packets.clock(reading.boot_ns, reading.wall_ns)
         self._write_recording(about)
+        self.on_progress("telling the story", 0.0)
         self._write_story()
         self._write_findings()
         self._write_losses()
         self._write_groups()
         people = People(self.scene, self.packets, self.first_ns, self.last_ns)
+        self.on_progress("writing arrows", 0.2)
         people.write_sources()
-        people.write_lives(self.on_progress)
+        people.write_lives(lambda share: self.on_progress("writing processes", 0.4 + 0.6 * share))
         people.write_adopters()
         self.packets.close()
 

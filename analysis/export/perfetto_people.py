@@ -130,7 +130,7 @@ class People:
                 )
             )
 
-    def write_lives(self, on_progress: Callable[[str, float], None]) -> None:
+    def write_lives(self, on_progress: Callable[[float], None]) -> None:
         """The track of each process, and all that is on it.
 
         What is at the same time on a track has to come in the order in which it nests.
@@ -138,7 +138,7 @@ class People:
         count = len(self.scene.ids)
         marks = _ByTarget(self.signals["target"], count), _ByTarget(self.reparents.child, count)
         for begin in range(0, count, _BLOCK):
-            on_progress("writing", begin / count)
+            on_progress(begin / count)
             at = np.arange(begin, min(begin + _BLOCK, count))
             self._write_block(at, *(found.rows(int(at[0]), int(at[-1]) + 1) for found in marks))
 
