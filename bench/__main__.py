@@ -25,6 +25,7 @@ DEFAULT = Plan(
     commands=9,
     events=1_000_000,
     reports=3,
+    exports=1,
 )
 QUICK = Plan(
     rounds=3,
@@ -35,6 +36,7 @@ QUICK = Plan(
     commands=3,
     events=200_000,
     reports=1,
+    exports=1,
 )
 
 
@@ -52,9 +54,17 @@ def main() -> None:
         "--engine", choices=("core", "bcc"), default="core", help="of the recorder that is measured"
     )
     parser.add_argument(
-        "--events", metavar="N", type=int, help="of the capture that reports are measured on"
+        "--events", metavar="N", type=int, help="of the capture of reports and exports"
     )
-    parser.add_argument("--analysis", action="store_true", help="measure reports, nothing else")
+    for name, what in (("analysis", "reports"), ("exports", "exports")):
+        parser.add_argument(
+            f"--{name}",
+            dest="alone",
+            action="store_const",
+            const=name,
+            default="",
+            help=f"measure {what}, nothing else",
+        )
     options = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("bench: recording needs root; run make bench, or sudo")
@@ -65,7 +75,7 @@ def main() -> None:
         plan = plan.with_rounds(max(1, options.rounds))
     if options.events is not None:
         plan = dataclasses.replace(plan, events=max(10_000, options.events))
-    plan = dataclasses.replace(plan, analysis_alone=options.analysis)
+    plan = dataclasses.replace(plan, alone=options.alone)
 
     begun = time.monotonic()
     machine = describe_machine()

@@ -106,10 +106,10 @@ def measure_analysis(directory: Path, events: int, rounds: int) -> Analysis:
     except BenchError as error:
         problem = str(error)
     try:
-        _run(commands["window"])  # so that bytecode is cached, and the file is
+        run_command(commands["window"])  # so that bytecode is cached, and the file is
         for _ in range(rounds):
             for name, command in commands.items():
-                readings[name].runs.append(_run(command))
+                readings[name].runs.append(run_command(command))
     finally:
         capture.unlink()
         (directory / "perf.data").unlink(missing_ok=True)
@@ -151,8 +151,12 @@ def _record_perf(directory: Path, events: int) -> tuple[Path, int]:
     return data, count
 
 
-def _run(command: Sequence[str]) -> Run:
-    """Runs a command, its output thrown away."""
+def run_command(command: Sequence[str]) -> Run:
+    """Runs a command, its output thrown away.
+
+    Raises:
+        BenchError: it fails.
+    """
     begun = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None

@@ -13,6 +13,7 @@ from bench.build import build_flood, build_storm
 from bench.busy_host import EVENTS_PER_S
 from bench.commands import measure_command, measure_report, measure_starts
 from bench.errors import BenchError
+from bench.exports import measure_exports
 from bench.flood import FloodRun, measure_flood
 from bench.loads import Load, SchedPipe, Storm
 from bench.machine import describe_machine, last_cpu
@@ -68,7 +69,8 @@ class Plan:
         commands: runs of each command that is timed.
         events: of the capture that the analysis is measured on.
         reports: runs of each of its commands.
-        analysis_alone: measure nothing else.
+        exports: runs of each format of an export.
+        alone: "analysis" or "exports": measure nothing else. "": everything.
     """
 
     rounds: int
@@ -79,7 +81,8 @@ class Plan:
     commands: int
     events: int
     reports: int
-    analysis_alone: bool = False
+    exports: int
+    alone: str = ""
 
     def limit_s(self, run_s: float) -> float:
         """How long the pairs of one load may take: twice what they do on a quiet machine."""
@@ -89,7 +92,7 @@ class Plan:
         """The same plan with another number of pairs."""
         return dataclasses.replace(self, rounds=rounds)
 
-    def as_json(self) -> dict[str, float]:
+    def as_json(self) -> dict[str, Any]:
         """For the JSON file."""
         return dataclasses.asdict(self)
 
@@ -127,9 +130,13 @@ class Suite:
         self._say("others")
         surroundings = Surroundings()
         surroundings.look("before")
-        if not self._plan.analysis_alone:
+        alone = self._plan.alone
+        if not alone:
             self._measure_recording()
-        self._measure_analysis()
+        if alone != "exports":
+            self._measure_analysis()
+        if alone != "analysis":
+            self._measure_exports()
         self._say("others")
         surroundings.look("after")
         self.results |= surroundings.as_json()
@@ -244,6 +251,29 @@ class Suite:
         # The bar for memory is for ten million events.
         rss_bar = ANALYSIS_MB if bar is not None and found.events > 9_000_000 else None
         self._row(f"{what}: peak RSS", "MB", rss_bar, _one(found.rss_bytes / 1e6), digits=0)
+
+    def _measure_exports(self) -> None:
+        events = self._plan.events
+        with self._or_row(f"exports of {events:,} events", "", None):
+            self._say(f"exports of {events:,} events")
+            found = measure_exports(self._directory, events, self._plan.exports)
+            self.results["exports"] = found.as_json()
+            report = found.report
+            self._row(
+                "report beside exports: peak RSS",
+                "MB",
+                None,
+                _one(report.rss_bytes / 1e6),
+                digits=0,
+            )
+            for name, export in found.formats.items():
+                cpu_s = Summary.of(run.cpu_s for run in export.readings.runs).median
+                size = export.output_bytes / report.events
+                note = f"{cpu_s:.1f} s of CPU, {size:.1f} B/event"
+                what = f"export to {name}"
+                self._row(f"{what}: CPU / report's", "", None, found.cpu_ratio(name), note)
+                rss = _one(export.readings.rss_bytes / 1e6)
+                self._row(f"{what}: peak RSS", "MB", None, rss, digits=0)
 
     def _measure_pair(self, load: Load, run_s: float) -> Paired:
         paired = measure_paired(load, self._setup, self._plan.rounds, self._plan.limit_s(run_s))
