@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from analysis.markdown import code, escape, table
@@ -31,8 +32,17 @@ def report_parts(report: Json) -> list[Part]:
 
 def plain(text: str | None) -> str:
     """Text of a capture as nothing but text, not too long."""
-    shown = text or ""
-    return escape(shown if len(shown) <= _ROOM else f"{shown[: _ROOM - 3]}...")
+    return escape(_cut(text or ""))
+
+
+def advice(text: str) -> str:
+    """A sentence of rtrace's own, with commands between backticks; names in it are text still."""
+    parts = re.split("`([^`]+)`", _cut(text))
+    return "".join(code(part) if i % 2 else escape(part) for i, part in enumerate(parts))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _ROOM else f"{text[: _ROOM - 3]}..."
 
 
 def warnings(capture: Json, losses: Json) -> list[str]:
@@ -109,7 +119,7 @@ class _Markdown:
             kind = f"{_SEVERITY[finding['severity']]} {code(finding['kind'])}{sure}"
             when = self._since(finding["ts_ns"])
             rows.append(
-                f"- {kind} {when}: {plain(finding['text'])}. Next: {plain(finding['next'])}"
+                f"- {kind} {when}: {plain(finding['text'])}. Next: {advice(finding['next'])}"
             )
         head = ["## Findings", "", *([] if rows else ["None."])]
         return Part(head, rows, "finding", _JSON)

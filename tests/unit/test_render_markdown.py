@@ -67,6 +67,7 @@ def test_a_report_for_a_ticket(tmp_path: Path) -> None:
     assert "shop" in names
     assert "**error** `container-recycled`" in text
     assert "killed by SIGKILL (9), sent by disk-cleanup" in text
+    assert "Next: `rtrace why CAPTURE " in text
     assert kinds(text) >= {"table_open", "bullet_list_open"}
     assert text.endswith("\n")
     assert len(text) < LIMIT
