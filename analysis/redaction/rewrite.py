@@ -128,7 +128,7 @@ def observe(reader: CaptureReader, scrubber: Scrubber, on_progress: OnShare | No
                 _observe_process(process, scrubber)
         elif chunk_type in (FACT, TAIL):
             fact = load_json(chunk_type, content)
-            if fact.get("kind") == "container":
+            if chunk_type == FACT and fact.get("kind") == "container":
                 scrubber.observe_container(fact["id"], fact.get("name"), fact.get("image"))
             scrubber.observe_value(fact)
         if on_progress is not None:
@@ -200,7 +200,7 @@ class _Rewriter:
                     yield chunk_type, dump_json(found)
             elif chunk_type in (FACT, LOSS):
                 found = load_json(chunk_type, content)
-                if self._is_kept(found):
+                if chunk_type == LOSS or self._is_kept(found):
                     yield chunk_type, dump_json(self._value(found))
             elif chunk_type == TAIL:
                 yield from self._flush(0)

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from faker import Faker
 
+from analysis.redaction.keep import Keep
+from analysis.redaction.rewrite import rewrite
 from analysis.redaction.scrubber import Scrubber
 from analysis.redaction.vault import Vault
 from tests.redacting import redact, structure
@@ -27,6 +29,8 @@ from tests.secrets import (
     planted,
 )
 from tests.streams import Stream
+from tracer.capture_format import LOSS
+from tracer.capture_reader import CaptureReader
 
 HERE = Path(__file__).parent.parent
 GOLDEN = sorted((HERE / "golden" / "captures").glob("*.rtrace"))
@@ -300,3 +304,17 @@ def test_a_cut_capture_stays_one(tmp_path: Path) -> None:
     target, _ = redact(path)
     assert structure(target) == structure(path)
     assert not structure(target)["complete"]
+
+
+@pytest.mark.parametrize("kind", ["container", "trigger"])
+def test_losses_are_not_taken_for_a_fact(tmp_path: Path, kind: str) -> None:
+    """GIVEN losses with the key of a fact, WHEN the capture is narrowed, THEN they stay."""
+    stream = Stream()
+    stream.process("systemd", tgid=1)
+    stream.json(LOSS, {"ts_ns": 1, "cpus": [[0, 0]], "kind": kind})
+    whole, narrowed = tmp_path / "whole.rtrace", tmp_path / "narrowed.rtrace"
+    stream.write(whole)
+    with CaptureReader(whole) as reader, open(narrowed, "wb") as file:
+        rewrite(reader, file, scrubber=None, keep=Keep([]))
+    with CaptureReader(narrowed) as reader:
+        assert LOSS in [name for name, _ in reader.chunks()]
