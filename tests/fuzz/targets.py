@@ -33,6 +33,7 @@ from analysis.compare.comparison import build_comparison
 from analysis.compare.measure import measure
 from analysis.compare.render_markdown import render_comparison_markdown
 from analysis.compare.render_text import render_comparison
+from analysis.export.narrow import narrow
 from analysis.html.compare_page import render_comparison_page
 from analysis.html.report_page import render_report_page
 from analysis.html.stories import choose_targets
@@ -65,7 +66,10 @@ from tracer.ticket_file import write_ticket
 Json = dict[str, Any]
 
 CPU_LIMIT_S = 2.0
-"""CPU time for all that one target does with one file. CPU, for the machine may be busy."""
+"""CPU time for all that one target does with one file. CPU, for the machine may be busy; and as
+neighbours on a core cost CPU time too, what takes longer is tried again, and the least counts."""
+
+_TRIES = 3
 
 MEMORY_LIMIT = 500 << 20
 """Bytes of a process that does nothing but one target with one file."""
@@ -79,6 +83,10 @@ _SECRETS = ("Pl4nted!zQ7vX2", "wK9-plant-Tr33s", "c3cr3tPl4ntedValue77")
 
 class Finding(Exception):
     """What a file has shown. The text begins with the target's name."""
+
+
+class _TooLong(Finding):
+    """It took more CPU time than it may."""
 
 
 @dataclass
@@ -147,11 +155,19 @@ class Bench:
                     self._run(form, lambda form=form: self._export(form))  # type: ignore[misc]
             if everything or chosen % 16 == 6:
                 self._run("redaction", lambda: self._redact(data))
+            if everything or chosen % 16 == 7:
+                self._run("narrowed", self._narrow)
         segments = split(data) if not data.startswith(ZIP) else []
         if len(segments) > 1:
             self._run("segments", lambda: self._segments(segments))
 
     def _run(self, name: str, target: Callable[[], Any]) -> Any:
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(_TooLong):
+                return self._run_once(name, target)
+        return self._run_once(name, target)
+
+    def _run_once(self, name: str, target: Callable[[], Any]) -> Any:
         _forget_peak()
         begun, had = time.process_time(), _peak_bytes()
         # Of CPU, and ten times what is allowed: whatever runs on for ever is found too.
@@ -175,14 +191,14 @@ class Bench:
         costs = self.costs
         costs.times[name] += 1
         costs.spent[name] += spent
-        costs.slowest[name] = max(spent, costs.slowest.get(name, 0.0))
         # This process also has libFuzzer's files and tables, and what the allocator keeps.
         peak = _peak_bytes()
         alone = self._own_bytes + peak - had
         costs.peak_bytes = max(peak, costs.peak_bytes)
         costs.largest[name] = max(alone, costs.largest.get(name, 0))
         if spent > self.cpu_s:
-            raise Finding(f"{name}: it took {spent:.1f} s")
+            raise _TooLong(f"{name}: it took {spent:.1f} s")
+        costs.slowest[name] = max(spent, costs.slowest.get(name, 0.0))
         if self.memory is not None and alone > self.memory:
             raise Finding(f"{name}: a process would grow to {alone >> 20} MiB")
 
@@ -249,6 +265,22 @@ class Bench:
             rewrite(reader, file, scrubber=scrubber)
         check_redacted(target)
         build_report(open_capture(target))
+
+    def _narrow(self) -> None:
+        """Of a container, or of the second half, as `--container` and `--since` have it."""
+        opened = open_capture(self._path)
+        found = [c.id for c in opened.container_list]
+        half_s = (opened.table.last_ns - opened.table.started_ns) / 2e9
+        target = self.folder / "narrowed.rtrace"
+        part = (found[0], None, None) if found else (None, half_s, None)
+        try:
+            narrow(str(self._path), str(target), *part)
+            narrowed = open_capture(target)
+            build_report(narrowed)
+            if found and found[0] not in {c.id for c in narrowed.container_list}:
+                raise Finding("the container that it is about is gone")
+        finally:
+            target.unlink(missing_ok=True)
 
     def _plant(self, data: bytes) -> None:
         if not data.startswith(ZIP):

@@ -118,6 +118,13 @@ def test_too_much_time_is_noticed(tmp_path: Path) -> None:
         bench._run("endless", lambda: all(True for _ in itertools.count()))
 
 
+def test_a_target_that_a_neighbour_made_slow_is_tried_again(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, memory=None, cpu_s=0.01)
+    work = iter([3_000_000, 3_000_000, 1])
+    bench._run("slow twice", lambda: sum(range(next(work))))
+    assert bench.costs.slowest["slow twice"] < 0.01
+
+
 def formula() -> None:
     targets.check_csv('"a"\n"=1+1"\n')
 
