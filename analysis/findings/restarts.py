@@ -43,14 +43,14 @@ def container_restarts(case: Case) -> Iterator[Finding]:
         ends = [case.how(init) for init in inits[:-1]]
         shown = ", then ".join(ends[:_TOLD]) + (", and so on" if len(ends) > _TOLD else "")
         began = [run.anchor_ns for run in runs if run.anchor_ns is not None]
-        since = span(began[-1] - began[0]) if len(began) > 1 else "a time not known"
+        within = f" within {span(began[-1] - began[0])}" if len(began) > 1 else ""
         evidence = []
         for init in inits:
             evidence += case.cite("FORK", case.scene.born_ns(init), init) + case.cite_end(init)
         yield Finding(
             "container-restarts",
             WARNING if failed else INFO,
-            f"{name_container(container)} was started {len(runs)} times within {since}; its "
+            f"{name_container(container)} was started {len(runs)} times{within}; its "
             f"process 1 {shown}, and was started again",
             f"{case.ask_why(failed[-1].init or 0)}; `docker logs` of it"
             if failed
