@@ -26,13 +26,16 @@ class AtEnd:
 
     Attributes:
         ns: when the snapshot was taken; None: there is none, so that nothing is known of the
-            state then, and all below is False.
+            state then: nobody is ``alive`` or a zombie.
+        shows_all: who was recorded and is not in it was not there. From within a pid namespace
+            the recorder's snapshot does not show those outside, whose events it has.
     """
 
     def __init__(self, scene: Scene) -> None:
         self.scene, self.table = scene, scene.table
         ends = [s for s in self.table.snapshots if s.phase == "end"]
         self.ns: int | None = ends[-1].begin_ns if ends and self.table.complete else None
+        self.shows_all = self.ns is not None and not self.table.header.get("pidns")
 
     @cached_property
     def alive(self) -> Bools:
@@ -54,13 +57,17 @@ class AtEnd:
         """When the snapshot saw a process; -1: it did not."""
         return self._shown_at.get(pos, -1)
 
+    def is_zombie(self, pos: int) -> bool | None:
+        """Whether it was one; None: not known."""
+        return bool(self.zombies[pos]) if self.shows_all or pos in self._shown_at else None
+
     def is_released(self, pos: int) -> bool:
         """It was waited for by then: its REAP was seen, or it had ended and is not shown."""
         scene = self.scene
         if scene.reap_ns[pos] >= 0:
             return True
         ended = max(int(scene.exit_ns[pos]), int(scene.gone_ns[pos]))
-        return self.ns is not None and 0 <= ended < self.ns and pos not in self._shown_at
+        return self.shows_all and 0 <= ended < (self.ns or 0) and pos not in self._shown_at
 
     @cached_property
     def _shown_at(self) -> dict[int, int]:

@@ -402,6 +402,11 @@ def test_what_was_reaped_without_a_word_is_no_zombie(tmp_path: Path) -> None:
     report = build_report(open_capture(s.write(tmp_path / "again.rtrace")))
     told = {p["id"]: (p["reap_ns"], p["zombie"]) for p in report["processes"]}
     assert (told[reaped.id], told[zombie.id]) == ((None, False), (None, True))
+    # From within a pid namespace the snapshot does not show everybody.
+    s.header["pidns"] = 4026532000
+    report = build_report(open_capture(s.write(tmp_path / "inside.rtrace")))
+    told = {p["id"]: (p["reap_ns"], p["zombie"]) for p in report["processes"]}
+    assert (told[reaped.id], told[zombie.id]) == ((None, None), (None, True))
 
 
 @pytest.mark.parametrize(("seconds", "kinds"), [(3, set()), (6, {"zombies"})])
