@@ -209,9 +209,11 @@ class FactFinder:
             return
         with self._view.open(sighting.tgid, sighting.start_ns) as directory:
             fact = read_container(sighting, directory, self._tell_denied)
-        if fact["source"] is None and sighting.runtime == "podman":
+        if fact["image"] is None and sighting.runtime == "podman":
+            # Who executed conmon may have gone between two of its files: then one of them was read.
             with open_monitor(sighting.id) as directory:
-                fact = read_container(sighting, directory, self._tell_denied)
+                if directory is not None:
+                    fact = read_container(sighting, directory, self._tell_denied)
         fact["ts_ns"] = boot_ns()
         if fact["name"] is not None or fact["namespace"] is not None:
             named = fact["name"] is not None and fact["source"] is not None

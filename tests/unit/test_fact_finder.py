@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tracer import fact_finder
+from tracer import container_names, fact_finder
 from tracer.container_names import Sighting
 from tracer.fact_finder import FactFinder
 from tracer.proc_view import TICK_NS, ProcView, start_ticks
@@ -39,6 +42,10 @@ def bundle(tmp_path: Path) -> Callable[[int], str]:
     return make
 
 
+def start_ns(process: int | str) -> int:
+    return start_ticks(Path(f"/proc/{process}/stat").read_bytes()) * TICK_NS
+
+
 class Finder:
     """A FactFinder and what it wrote."""
 
@@ -48,8 +55,7 @@ class Finder:
 
     def see(self, number: int, bundle: str | None = None) -> None:
         """A process (here: this one) tells of a container."""
-        start_ns = start_ticks(Path("/proc/self/stat").read_bytes()) * TICK_NS
-        sighting = Sighting(container_id(number), os.getpid(), start_ns, bundle=bundle)
+        sighting = Sighting(container_id(number), os.getpid(), start_ns("self"), bundle=bundle)
         self.finder.look_at_container(sighting)
 
     def settle(self) -> None:
@@ -136,3 +142,50 @@ def test_a_storm_of_containers_is_bounded(finder: Finder, monkeypatch: pytest.Mo
     # and those that are seen again are looked at.
     finder.see(fact_finder._WAITING + 400)
     assert finder.finder._work.qsize() <= 1
+
+
+@contextlib.contextmanager
+def conmon(folder: Path, bundle: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of this name, with conmon's arguments, that keeps the first container."""
+    program, script = folder / "conmon", folder / "wait.py"
+    if not program.exists():
+        program.symlink_to(sys.executable)
+        script.write_text("import sys; print(flush=True); sys.stdin.read()")
+    words = ["conmon", str(script), "-c", container_id(1), "-n", "web", "-b", str(bundle)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, executable=program, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+
+
+def test_who_executed_conmon_goes_between_two_files(
+    finder: Finder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN podman's storage, and the conmon that was executed beside the one that stays
+    bundle = tmp_path / "containers" / container_id(1) / "userdata"
+    bundle.mkdir(parents=True)
+    (bundle / "config.json").write_text(json.dumps({"ociVersion": "1", "annotations": {}}))
+    entry = {"id": container_id(1), "metadata": json.dumps({"image-name": "app:1"})}
+    (tmp_path / "containers" / "containers.json").write_text(json.dumps([entry]))
+    read_regular, read = container_names.read_regular, list[str]()
+    with conmon(tmp_path, bundle) as first, conmon(tmp_path, bundle):
+
+        def read_then_go(root: str, path: str) -> bytes:
+            content = read_regular(root, path)
+            read.append(os.path.basename(path))
+            if len(read) == 1:
+                first.communicate()
+            return content
+
+        monkeypatch.setattr(container_names, "read_regular", read_then_go)
+        sighting = Sighting(
+            container_id(1), first.pid, start_ns(first.pid), None, "web", "podman", str(bundle)
+        )
+        # WHEN the first one ends as soon as one file was read
+        finder.finder.look_at_container(sighting)
+        finder.settle()
+        # THEN what the other one shows is taken.
+        assert read == ["config.json", "config.json", "containers.json"]
+        (fact,) = finder.facts
+        assert (fact["name"], fact["image"]) == ("web", "app:1")
