@@ -10,7 +10,7 @@ import errno
 import os
 
 from tracer.errors import CaptureError
-from tracer.output_file import create, error_text, open_directory, remove
+from tracer.output_file import create, error_text, open_directory, remove, sync
 
 
 class CaptureFile:
@@ -98,7 +98,7 @@ class CaptureFile:
             CaptureError: the disk failed.
         """
         try:
-            os.fsync(self._fd)
+            sync(self._fd)
         except OSError as error:
             raise self._fail(error) from None
 
@@ -113,14 +113,17 @@ class CaptureFile:
         return os.dup(self._fd)
 
     def finish(self) -> None:
-        """Closes a file that is complete.
+        """Closes a file that is complete, once the disk has it.
 
         Raises:
-            CaptureError: a disk that kept writes back (NFS) says only now that it could not.
+            CaptureError: a disk that kept writes back says only now that it could not.
         """
         fd, self._fd = self._fd, -1
         try:
-            os.close(fd)
+            try:
+                sync(fd)
+            finally:
+                os.close(fd)  # NFS may say it here
         except OSError as error:
             raise _write_error(self.path, error) from None
         self._leave_directory()

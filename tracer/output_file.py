@@ -64,6 +64,8 @@ def new_file(path: str, *, force: bool = False) -> Iterator[BinaryIO]:
                     # could not write.
                     with os.fdopen(fd, "wb") as file:
                         yield file
+                        file.flush()
+                        sync(fd)
                     source = f"/proc/self/fd/{kept}" if unnamed else beside
                     _publish(path, source, beside, directory_fd, force)
                 finally:
@@ -160,6 +162,20 @@ def create(path: str, directory_fd: int, *, force: bool = False) -> int:
         raise exists_error(path) from None
     except (OSError, ValueError) as error:
         raise create_error(path, error) from None
+
+
+def sync(fd: int) -> None:
+    """Waits until the disk has what was written to a file: only a sync tells what went wrong with
+    what the kernel wrote later, and a power failure takes what has not been written.
+
+    Raises:
+        OSError: the disk failed.
+    """
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that has nothing to wait for (fsync(2))
+            raise
 
 
 def remove(path: str, directory_fd: int) -> bool:

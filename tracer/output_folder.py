@@ -23,6 +23,7 @@ from tracer.output_file import (
     name_beside,
     name_of,
     remove,
+    sync,
 )
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,6 +54,7 @@ def new_folder(
                 fd = _make(beside, directory_fd)
                 try:
                     yield lambda name: os.fdopen(create(os.path.join(path, name), fd), "wb")
+                    _sync(fd)
                 finally:
                     os.close(fd)
                 _publish(beside, path, directory_fd, force, names)
@@ -89,6 +91,15 @@ def _make(name: str, directory_fd: int) -> int:
     fd = os.open(name, _OPEN, dir_fd=directory_fd)
     give_to_invoking_user(fd)
     return fd
+
+
+def _sync(fd: int) -> None:
+    for name in os.listdir(fd):
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        try:
+            sync(file)
+        finally:
+            os.close(file)
 
 
 def _publish(

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -181,13 +181,16 @@ def failing_disk(build: Build) -> Path:
     return library
 
 
-def failing(library: Path, call: str, error: int, after: int) -> dict[str, str]:
+def failing(
+    library: Path, call: str, error: int, after: int = 1, name: str = ".rtrace"
+) -> dict[str, str]:
     """The environment in which it fails."""
     return os.environ | {
         "LD_PRELOAD": str(library),
         "FAIL_CALL": call,
         "FAIL_ERRNO": str(error),
         "FAIL_AFTER": str(after),
+        "FAIL_NAME": name,
     }
 
 
@@ -215,15 +218,47 @@ def test_disk_that_fails(tmp_path: Path, failing_disk: Path, error: int, words: 
     assert len(read_capture(recording.path).chunks) > 3
 
 
-def test_disk_that_says_only_at_the_end_that_it_is_full(tmp_path: Path, failing_disk: Path) -> None:
-    # As NFS does, which keeps writes back.
-    environment = failing(failing_disk, "close", errno.ENOSPC, after=1)
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        ("close", errno.ENOSPC, "the disk is full"),  # as NFS does, which keeps writes back
+        ("fsync", errno.EIO, "input/output error"),
+    ],
+)
+def test_disk_that_says_only_at_the_end_that_it_could_not(
+    tmp_path: Path, failing_disk: Path, call: str, error: int, words: str
+) -> None:
+    environment = failing(failing_disk, call, error)
     with Recorder(tmp_path, "--duration=1ms", env=environment) as recording:
         ended = recording.stop(None)
 
     assert ended.status == 1
     last = ended.stderr.splitlines()[-1]
-    assert last.startswith(f"rtrace: cannot write more to {recording.path}: the disk is full")
+    assert last.startswith(f"rtrace: cannot write more to {recording.path}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("report", "--format=html"), " (deleted)"),  # it has no name yet
+        (("export", "--to=csv", "--table=processes"), ".csv"),
+    ],
+)
+def test_output_that_the_disk_has_not_got(
+    tmp_path: Path, failing_disk: Path, words: Sequence[str], name: str
+) -> None:
+    # GIVEN an output that is there
+    capture, folder = tmp_path / "x.rtrace", tmp_path / "folder"
+    assert run_rtrace("record", "--duration=1ms", "-o", capture).status == 0
+    folder.mkdir()
+    command = [RTRACE, words[0], capture, *words[1:], "--force", "-o", folder / "out"]
+    assert run(command).status == 0
+    before = (folder / "out").stat().st_ino
+    # WHEN the disk cannot keep what is to replace it
+    ended = run(command, env=failing(failing_disk, "fsync", errno.EIO, name=name))
+    # THEN that is said, and it stays.
+    assert_failed(ended, f"cannot write {folder}/out: input/output error")
+    assert [(p.name, p.stat().st_ino) for p in folder.iterdir()] == [("out", before)]
 
 
 @pytest.mark.parametrize("how", ["umount --lazy", "mv"])
