@@ -45,8 +45,13 @@ _ARCHIVE = b"PK\x03\x04"
 class CaptureReader:
     """A capture opened for reading.
 
+    Args:
+        path: a file, a directory of segments, or the archive of a ticket.
+        unpacked: bytes of a capture in an archive that may be unpacked; None: as many as any
+            ticket may have.
+
     Attributes:
-        path: as given; a file, a directory of segments, or the archive of a ticket.
+        path: as given.
         header: content of the HEAD chunk; see docs/capture-format.md.
         complete: a trailer was read, and it is the last chunk. False until ``chunks()`` is done.
         damage: one sentence about where reading stopped before the end and why, e.g. "cut at
@@ -58,7 +63,7 @@ class CaptureReader:
             ends before its header does.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, unpacked: int | None = None) -> None:
         self.path = os.fspath(path)
         self.complete = False
         self.damage: str | None = None
@@ -79,7 +84,7 @@ class CaptureReader:
                 from tracer.ticket_file import open_ticket
 
                 size = os.fstat(fd).st_size
-                fd = open_ticket(self.path, fd)
+                fd = open_ticket(self.path, fd, unpacked)
                 self._packed = min(size / max(os.fstat(fd).st_size, 1), 1.0)
             self._first = ChunkReader(self.path, fd)
         try:

@@ -62,8 +62,11 @@ def _pack(made: BinaryIO, files: Mapping[str, str]) -> None:
                     written.write(piece)
 
 
-def open_ticket(path: str, fd: int) -> int:
+def open_ticket(path: str, fd: int, limit: int | None = None) -> int:
     """File descriptor of the capture in an archive, for which ``fd`` is given up.
+
+    Args:
+        limit: bytes of a capture that are too many; None: as many as any ticket may have.
 
     Raises:
         CaptureError: it is no archive of a ticket, or not one that can be trusted.
@@ -73,7 +76,10 @@ def open_ticket(path: str, fd: int) -> int:
         try:
             size = _check_directory(file)
             with zipfile.ZipFile(file) as archive:
-                return _take_out(archive, _find_capture(archive.infolist(), size))
+                member = _find_capture(archive.infolist(), size)
+                if limit is not None and member.file_size > limit:
+                    raise _RefusalError("the capture in the archive is too large")
+                return _take_out(archive, member)
         except _RefusalError as refusal:
             raise CaptureError(fact, str(refusal), _STEP) from None
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -88,7 +89,13 @@ def test_containers_and_daemons_of_the_capture(offers: Offers) -> None:
     assert offers("rtrace why 'two words.rtrace' ") == ["shop-two", "containerd", "dockerd"]
     assert offers("rtrace report shop.rtrace --container ") == ["shop"]
     assert offers("rtrace ticket shop.rtrace --container=s") == ["--container=shop"]
+    assert offers("rtrace report --format=json shop.rtrace --container ") == ["shop"]
     assert offers("rtrace report --container ") == []
+
+
+def test_labels_of_what_is_compared(offers: Offers) -> None:
+    assert offers("rtrace compare old=shop.rtrace new=shops --baseline ") == ["new", "old"]
+    assert offers("rtrace compare old=shop.rtrace shops --baseline=o") == ["--baseline=old"]
 
 
 def test_processes_cgroups_and_events(offers: Offers) -> None:
@@ -161,6 +168,18 @@ def test_nothing_is_read_of_a_huge_capture(tmp_path: Path, ask: Offers) -> None:
     assert "plain,shop" in ask("rtrace why x.rtrace")
     os.truncate(path, 40 << 20)
     assert ask("rtrace why x.rtrace") == []
+
+
+def test_no_huge_capture_is_unpacked(tmp_path: Path, ask: Offers) -> None:
+    path = incidents.recycled().stream.write(tmp_path / "x.rtrace")
+    before = path.read_bytes()
+    # What does not get smaller lets an archive have twenty times as much that does.
+    noise = os.urandom(2 << 20)
+    for zeros, offered in ((1 << 20, True), (38 << 20, False)):
+        with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x.rtrace", before + noise + bytes(zeros))
+        assert run_rtrace("report", tmp_path / "x.zip").status == 0
+        assert ("plain,shop" in ask("rtrace why x.zip")) == offered
 
 
 def test_what_is_no_capture_offers_nothing(tmp_path: Path, ask: Offers) -> None:

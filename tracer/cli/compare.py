@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from tracer.cli.completers import complete_capture
+from tracer.cli.completers import complete_capture, complete_label
 from tracer.cli.documented import Command
 from tracer.cli.output import check_table, output_options, text_shape, write_output
 from tracer.ending import undone_by
@@ -55,6 +55,7 @@ _CHANGED = 3
 @click.option(
     "--baseline",
     metavar="GROUP",
+    shell_complete=complete_label,
     help="Hold others against this group: its label, number, docker version or name.",
 )
 @click.option(

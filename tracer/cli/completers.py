@@ -88,6 +88,13 @@ def complete_container(context: click.Context, _parameter: click.Parameter, text
     ]
 
 
+def complete_label(context: click.Context, _parameter: click.Parameter, text: str) -> Items:
+    """Labels that captures on the command line were given, as LABEL=PATH."""
+    labels = [word.partition("=") for word in context.find_root().obj if not word.startswith("-")]
+    harmless = {label for label, equals, _ in labels if equals and _HARMLESS.fullmatch(label)}
+    return [_item(label) for label in sorted(harmless) if label.startswith(text)]
+
+
 def complete_target(context: click.Context, parameter: click.Parameter, text: str) -> Items:
     """What `rtrace why` can be asked about: containers, and daemons that the capture has."""
     found = complete_container(context, parameter, text)
@@ -138,7 +145,7 @@ def _people_of(context: click.Context) -> tuple[dict[str, set[str]], set[str]]:
         path = find_capture(context)
         if path is None or _size_of(path) > _LARGEST_BYTES:
             return {}, set()
-        with CaptureReader(path) as reader:
+        with CaptureReader(path, unpacked=_LARGEST_BYTES) as reader:
             for kind, content in reader.chunks():
                 if time.monotonic() > deadline or len(names) > _MOST:
                     break

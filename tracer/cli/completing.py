@@ -37,12 +37,18 @@ class _WithWords(ShellComplete):
 
 @add_completion_class
 class _Bash(_WithWords, BashComplete):
-    """bash makes three words of ``--format=json``."""
+    """bash makes three words of ``--format=json`` and ``LABEL=capture``."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        args, incomplete = super().get_completion_args()
-        if len(args) > 1 and args[-1] == "=" and args[-2].startswith("-"):
-            del args[-1]
+        words, incomplete = super().get_completion_args()
+        args: list[str] = []
+        for word in words:
+            if args and (word == "=" or args[-1].endswith("=")):
+                args[-1] += word
+            else:
+                args.append(word)
+        if args and args[-1].startswith("-"):
+            args[-1] = args[-1].removesuffix("=")  # its value is what is completed
         return args, incomplete
 
 
