@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from demo.privatedocker import PrivateDocker
+from tests.kernel.recording import read_capture
 
 pytestmark = [pytest.mark.docker, pytest.mark.kernel]
 
@@ -41,6 +42,16 @@ def wait_for(find: Any, what: str) -> Any:
         assert time.monotonic() < deadline, f"{what} did not come"
         time.sleep(0.05)
     return found
+
+
+def wait_until_named(path: Path, container: str) -> None:
+    """Else it may be gone before a busy machine lets the recorder read who it is."""
+
+    def named() -> bool:
+        segments = Path(f"{path}.segments").glob("*.rtrace")
+        return any(read_capture(segment).is_named(container) for segment in segments)
+
+    wait_for(named, f"the name and image of {container}")
 
 
 def stop(recorder: subprocess.Popen[bytes]) -> list[str]:
@@ -77,6 +88,7 @@ def test_a_container_outlives_what_is_kept_of_its_start(
     try:
         with recording(path, "--max-size", "1MiB") as recorder:
             docker.docker(*run)
+            wait_until_named(path, "lasting")
             pid = int(docker.docker("inspect", "-f", "{{.State.Pid}}", "lasting").stdout)
             # WHEN all of that is dropped, and then it is killed
             churn = "i=0; while [ $i -lt 500 ]; do (:); i=$((i+1)); done"
@@ -111,6 +123,7 @@ def test_the_end_of_a_shim_is_saved_with_its_birth(
     try:
         with recording(path, *options) as recorder:
             docker.docker(*run)
+            wait_until_named(path, "shot")
             init = docker.docker("inspect", "-f", "{{.State.Pid}}", "shot").stdout.strip()
             shim = int(Path(f"/proc/{init}/stat").read_text().rpartition(") ")[2].split()[1])
             # WHEN its shim is killed

@@ -11,20 +11,24 @@ from typing import Any
 import pytest
 
 from demo.privatedocker import PrivateDocker
+from tests.kernel.recording import Recorder
 
 pytestmark = [pytest.mark.docker, pytest.mark.kernel]
 
 RTRACE = Path(sys.executable).with_name("rtrace")
 
 
-def record(docker: PrivateDocker, capture: Path, *command: str) -> int:
-    done = subprocess.run(
-        [RTRACE, "record", "-o", capture, "--", *command],
-        env=docker.environ,
-        timeout=120,
-        check=False,
-    )
-    return done.returncode
+def record(docker: PrivateDocker, folder: Path, name: str, *command: str) -> tuple[int, Path]:
+    """Record a command that reads a line, which comes when the container's name and image are in
+    the capture. Gives its status, and the capture."""
+    with Recorder(
+        folder, command=command, stdin=subprocess.PIPE, env=docker.environ, cwd=folder
+    ) as recorder:
+        recorder.wait_until_named(name)
+        assert recorder.process.stdin is not None
+        with recorder.process.stdin as stdin:
+            stdin.write(b"\n")
+        return recorder.stop(None).status, recorder.path
 
 
 def report(capture: Path, *options: str) -> dict[str, Any]:
@@ -58,9 +62,10 @@ def docker(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture(scope="module")
 def life(docker: PrivateDocker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    capture = tmp_path_factory.mktemp("life") / "life.rtrace"
-    run = ["docker", "run", "--rm", "--name", "life", "--network", "none", docker.image]
-    assert record(docker, capture, *run, "sh", "-c", "sleep 0.3; exit 3") == 3
+    folder = tmp_path_factory.mktemp("life")
+    run = ("docker", "run", "-i", "--rm", "--name", "life", "--network", "none", docker.image)
+    status, capture = record(docker, folder, "life", *run, "sh", "-c", "read go; exit 3")
+    assert status == 3
     return report(capture)
 
 
@@ -120,15 +125,14 @@ def test_the_ends_of_process_1_and_of_the_shim_are_told(life: dict[str, Any]) ->
 
 
 def test_a_container_whose_shim_is_killed(docker: PrivateDocker, tmp_path: Path) -> None:
-    capture = tmp_path / "killed.rtrace"
     script = (
         f"docker run -d --name victim --network none {docker.image} sleep 60 >/dev/null;"
         "init=$(docker inspect -f '{{.State.Pid}}' victim);"
-        "shim=$(ps -o ppid= -p $init); kill -9 $shim; echo $init $shim $$ >seen;"
+        "shim=$(ps -o ppid= -p $init); read go; kill -9 $shim; echo $init $shim $$ >seen;"
         "while kill -0 $init 2>/dev/null; do sleep 0.02; done; sleep 0.2"
     )
-    rtrace = [RTRACE, "record", "-o", capture, "--", "sh", "-c", script]
-    subprocess.run(rtrace, env=docker.environ, cwd=tmp_path, check=True, timeout=120)
+    status, capture = record(docker, tmp_path, "victim", "sh", "-c", script)
+    assert status == 0
     docker.docker("rm", "-f", "victim")
     init, shim, killer = map(int, (tmp_path / "seen").read_text().split())
 
@@ -150,11 +154,13 @@ def test_a_container_whose_shim_is_killed(docker: PrivateDocker, tmp_path: Path)
 def test_a_container_that_was_there_before_is_named(docker: PrivateDocker, tmp_path: Path) -> None:
     docker.docker("run", "-d", "--name", "older", "--network", "none", docker.image, "sleep", "60")
     try:
-        assert record(docker, tmp_path / "older.rtrace", "docker", "kill", "older") == 0
+        kill = ("sh", "-c", "read go; exec docker kill older")
+        status, capture = record(docker, tmp_path, "older", *kill)
+        assert status == 0
     finally:
         docker.docker("rm", "-f", "older")
 
-    container = find_container(report(tmp_path / "older.rtrace"), "older")
+    container = find_container(report(capture), "older")
     assert container["began"] != "recorded"
     assert container["image"].startswith("rtrace-busybox")
     assert container["end"]["exit_signal"] == 9

@@ -54,6 +54,12 @@ def is_described(recorder: Recorder, tgid: int) -> bool:
     return tgid in recorder.capture.processes("start")
 
 
+def is_running(docker: PrivateDocker) -> bool:
+    """Whether docker calls the container so; its client connects before there is one."""
+    words = ("inspect", "-f", "{{.State.Running}}", NAME)
+    return docker.docker(*words, check=False).stdout.strip() == "true"
+
+
 def report_of(recorder: Recorder) -> Any:
     report = build_report(open_capture(recorder.path))
     render_text(report, width=80, color=False)
@@ -85,6 +91,8 @@ def test_the_chain_of_a_container(tmp_path: Path, topology: Topology) -> None:
         run = ("docker", "run", "--name", NAME, "--network", "none", docker.image, "sleep", "1000")
         client = subprocess.Popen(run, env=docker.environ, stdout=subprocess.DEVNULL)
         wait_for(lambda: is_seen(recorder, client.pid, str(docker.socket)), "the client")
+        wait_for(lambda: is_running(docker), "the container")
+        recorder.wait_until_named(NAME)
         dockerd, containerd = docker.dockerd.pid, docker.containerd.pid
         recorder.stop()
         report = report_of(recorder)
@@ -105,6 +113,7 @@ def test_the_chain_of_a_container(tmp_path: Path, topology: Topology) -> None:
             with Recorder(second) as running:
                 wait_for(lambda: looks(running), "the first look")
                 wait_for(lambda: is_described(running, containerd), "what it executes")
+                running.wait_until_named(NAME)
                 docker.containerd.send(signal.SIGKILL)
                 docker.reap(docker.containerd)
                 docker.containerd.wait_gone(20)

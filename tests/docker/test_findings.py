@@ -19,6 +19,7 @@ from analysis.model import open_capture
 from analysis.report import build_report
 from demo.privatedocker import PrivateDocker
 from demo.process import Process
+from tests.docker.held import run_held
 from tests.found import check
 from tests.kernel.recording import Recorder, wait_for
 
@@ -28,9 +29,14 @@ POLITE = ("sh", "-c", "trap 'exit 0' TERM; sleep 60 & wait")
 DEAF = ("sleep", "60")
 
 
-def run(docker: PrivateDocker, name: str, *command: str, options: tuple[str, ...] = ()) -> None:
+Engine = tuple[PrivateDocker, Recorder]
+
+
+def run(engine: Engine, name: str, *command: str, options: tuple[str, ...] = ()) -> None:
+    docker, recorder = engine
     words = ("run", "-d", "--network", "none", "--stop-timeout", "1", "--name", name)
     docker.docker(*words, *options, docker.image, *command)
+    recorder.wait_until_named(name)
 
 
 def init_of(docker: PrivateDocker, name: str) -> int:
@@ -51,11 +57,14 @@ def reported(path: Path) -> Any:
 # --- all is well -------------------------------------------------------------------------------
 
 
-def live_well(docker: PrivateDocker) -> None:
+def live_well(engine: Engine) -> None:
     """run, run --rm, exec, healthchecks, stop, start, restart, pause, kill, rm -f, --init and
     --pid=host."""
-    docker.docker("run", "--rm", "--network", "none", "--name", "f-rm", docker.image, "true")
-    run(docker, "f-polite", *POLITE)
+    docker, recorder = engine
+    words = ("docker", "run", "-i", "--rm", "--network", "none", "--name", "f-rm", docker.image)
+    done = run_held(recorder, "f-rm", (*words, "sh", "-c", "read go"), env=docker.environ)
+    assert done.returncode == 0, done.stdout
+    run(engine, "f-polite", *POLITE)
     docker.docker("exec", "f-polite", "sh", "-c", "sleep 0.1 & exit 3", check=False)
     docker.docker("stop", "f-polite")
     docker.docker("start", "f-polite")
@@ -63,12 +72,12 @@ def live_well(docker: PrivateDocker) -> None:
     docker.docker("pause", "f-polite")
     docker.docker("unpause", "f-polite")
     docker.docker("kill", "f-polite")
-    run(docker, "f-hosted", "sh", "-c", "sleep 61 & exec sleep 60", options=("--pid", "host"))
+    run(engine, "f-hosted", "sh", "-c", "sleep 61 & exec sleep 60", options=("--pid", "host"))
     docker.docker("rm", "-f", "f-hosted")
     # --init passes SIGTERM on, and the shell does not handle it: docker-init exits 143.
     checks = ("--health-cmd", "true", "--health-interval", "1s", "--init")
-    run(docker, "f-checked", "sh", "-c", "while sleep 1; do :; done", options=checks)
-    run(docker, "f-live", *DEAF)
+    run(engine, "f-checked", "sh", "-c", "while sleep 1; do :; done", options=checks)
+    run(engine, "f-live", *DEAF)
     time.sleep(6)  # longer than what is given to a runtime to clean up
 
 
@@ -80,7 +89,7 @@ def well(
     try:
         recorder.wait_until_recording()
         with PrivateDocker(request.param) as docker:
-            live_well(docker)
+            live_well((docker, recorder))
     finally:
         recorder.stop()
     return reported(recorder.path), docker
@@ -123,8 +132,9 @@ def descendants(report: Any) -> set[str]:
 # --- something is wrong ------------------------------------------------------------------------
 
 
-def break_things(docker: PrivateDocker, told: dict[str, int]) -> None:
-    run(docker, "f-recycled", *DEAF)
+def break_things(engine: Engine, told: dict[str, int]) -> None:
+    docker, _ = engine
+    run(engine, "f-recycled", *DEAF)
     told["recycled"] = init_of(docker, "f-recycled")
     told["shim"] = shim_of(told["recycled"])
     init = Process.of(told["recycled"])
@@ -132,7 +142,7 @@ def break_things(docker: PrivateDocker, told: dict[str, int]) -> None:
     assert init is not None
     assert init.wait_gone(30)
 
-    run(docker, "f-killed", *DEAF)
+    run(engine, "f-killed", *DEAF)
     told["killed"] = init_of(docker, "f-killed")
     init = Process.of(told["killed"])
     os.kill(told["killed"], signal.SIGKILL)
@@ -140,12 +150,12 @@ def break_things(docker: PrivateDocker, told: dict[str, int]) -> None:
     assert init.wait_gone(30)
 
     # `sleep` waits for nobody: neither for a child, nor for what an exec leaves to it.
-    run(docker, "f-zombies", "sh", "-c", "sleep 0.2 & exec sleep 60")
+    run(engine, "f-zombies", "sh", "-c", "sleep 0.2 & exec sleep 60")
     docker.docker("exec", "f-zombies", "sh", "-c", "sleep 0.2 & exit 0")
     told["parent"] = init_of(docker, "f-zombies")
     words = ["nsenter", "-t", str(told["parent"]), "-p", "sleep", "60"]
     told["nsenter"] = subprocess.Popen(words).pid
-    run(docker, "f-alone", *DEAF)
+    run(engine, "f-alone", *DEAF)
     told["alone"] = init_of(docker, "f-alone")
     told["alone_shim"] = shim_of(told["alone"])
     containerd = docker.containerd
@@ -164,7 +174,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, int
         recorder = Recorder(tmp_path_factory.mktemp("broken"))
         try:
             recorder.wait_until_recording()
-            break_things(docker, told)
+            break_things((docker, recorder), told)
         finally:
             recorder.stop()
             if "alone" in told:

@@ -55,8 +55,8 @@ sys.stdin.read()
 class Docker:
     """docker's commands as a witness's steps."""
 
-    def __init__(self, engine: PrivateDocker, witness: Witness) -> None:
-        self.engine, self.witness = engine, witness
+    def __init__(self, engine: PrivateDocker, witness: Witness, recorder: Recorder) -> None:
+        self.engine, self.witness, self.recorder = engine, witness, recorder
         self.people: dict[str, Watched] = {}
         self.said: dict[str, list[int]] = {}
         self.state: dict[str, Json] = {}
@@ -70,6 +70,7 @@ class Docker:
         """Run a container; watch its process 1 and its shim; pid of process 1."""
         head = ("run", "-d", "--network", "none", "--name", name)
         self(*head, *options, self.engine.image, *command)
+        self.recorder.wait_until_named(name)
         return self.watch(name)
 
     def inspect(self, name: str) -> Json:
@@ -166,7 +167,7 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     ):
         recorder.wait_until_recording()
         witness.watch(engine.containerd.pid, "containerd", with_descendants=True)
-        docker = Docker(engine, witness)
+        docker = Docker(engine, witness, recorder)
         do_everything(docker)
         (orphan,) = children_of(docker.people["l-careless"].tgid)
         zombie = witness.watch(orphan, "orphan in l-careless")

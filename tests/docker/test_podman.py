@@ -12,6 +12,7 @@ import pytest
 
 from demo.process import Process
 from tests.conftest import is_required
+from tests.docker.held import run_held
 from tests.docker.podman import PrivatePodman, find_missing
 from tests.docker.reported import Reported
 from tests.kernel.recording import Recorder
@@ -24,18 +25,25 @@ pytestmark = [pytest.mark.docker, pytest.mark.kernel]
 class Podman:
     """podman's commands as a witness's steps."""
 
-    def __init__(self, engine: PrivatePodman, witness: Witness) -> None:
-        self.engine, self.witness = engine, witness
+    def __init__(self, engine: PrivatePodman, witness: Witness, recorder: Recorder) -> None:
+        self.engine, self.witness, self.recorder = engine, witness, recorder
         self.people: dict[str, Watched] = {}
         self.pids: dict[str, int] = {}
         self.restarted: str | None = None
 
     def __call__(self, *words: str, status: int = 0) -> str:
-        options = self.engine.run_options if words[0] == "run" else ()
-        command = [*self.engine.command, words[0], *options, *words[1:]]
-        done = self.witness.run(*command, check=False)
+        done = self.witness.run(*self._command(words), check=False)
         assert done.returncode == status, done.stdout
         return done.stdout
+
+    def run_held(self, name: str, script: str) -> int:
+        """Status of a container in the foreground: see held.py."""
+        image = (self.engine.image, "sh", "-c", f"read go; {script}")
+        words = self._command(("run", "-i", "--rm", "--name", name, *image))
+        step = self.witness.step(" ".join(words))
+        done = run_held(self.recorder, name, words)
+        step.output = done.stdout
+        return done.returncode
 
     def command(self, *words: str) -> int:
         """Pid of a podman that did its work."""
@@ -53,6 +61,10 @@ class Podman:
         self.watch(name)
         return True
 
+    def _command(self, words: Sequence[str]) -> list[str]:
+        options = self.engine.run_options if words[0] == "run" else ()
+        return [*self.engine.command, words[0], *options, *words[1:]]
+
     def _run(self, words: Sequence[str]) -> subprocess.Popen[str]:
         step = self.witness.step(f"podman {' '.join(words)}")
         command = [*self.engine.command, *words]
@@ -63,6 +75,7 @@ class Podman:
     def start(self, name: str, *command: str) -> int:
         """Run a container; watch its process 1 and its conmon; pid of process 1."""
         self("run", "-d", "--name", name, self.engine.image, *command)
+        self.recorder.wait_until_named(name)
         return self.watch(name)
 
     def watch(self, name: str) -> int:
@@ -76,8 +89,7 @@ class Podman:
 
 
 def do_everything(podman: Podman) -> None:
-    image = podman.engine.image
-    podman("run", "--rm", "--name", "p-rm", image, "sh", "-c", "sleep 0.2; exit 3", status=3)
+    assert podman.run_held("p-rm", "exit 3") == 3
 
     podman.start("p-life", "sleep", "60")
     podman("exec", "p-life", "sh", "-c", "sleep 0.2; exit 4", status=4)
@@ -155,7 +167,7 @@ def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         Witness("podman", versions={"runtime": request.param}) as witness,
     ):
         recorder.wait_until_recording()
-        podman = Podman(engine, witness)
+        podman = Podman(engine, witness, recorder)
         do_everything(podman)
         recorder.stop()
     witness.save(folder / "witness.json")

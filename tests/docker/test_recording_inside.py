@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 import tracer
 from demo.privatedocker import PrivateDocker
-from tests.kernel.recording import Capture, read_capture
+from tests.kernel.recording import Capture, read_capture, wait_for
 from tests.unit.sockets import snapshots
 from tracer.abi import Type
 
@@ -47,12 +48,27 @@ def problems(capture: Capture) -> list[str]:
     return [fact["what"] for fact in capture.json(b"FACT") if fact["kind"] == "problem"]
 
 
+def knows(folder: Path, container: str) -> bool:
+    return read_capture(folder / "x.rtrace").is_named(container)
+
+
 @pytest.mark.parametrize("pid", ["host", "own"])
 def test_recording(private_docker: PrivateDocker, tmp_path: Path, pid: str) -> None:
     options = [*_TO_RECORD, *(["--pid=host"] if pid == "host" else []), "--name", f"rtrace-{pid}"]
-    arguments = ("record", "-o", "/out/x.rtrace", "--", "/bin/true", "in-a-container")
+    # With the host's pid namespace it finds its own container, which is to last until then.
+    go = tmp_path / "go"
+    script = "until [ -e /out/go ]; do sleep 0.1; done; exec /bin/true in-a-container"
+    arguments = ("record", "-o", "/out/x.rtrace", "--", "/bin/sh", "-c", script)
 
-    done = rtrace_in_container(private_docker, tmp_path, *options, arguments=arguments)
+    with ThreadPoolExecutor() as beside:
+        run = (private_docker, tmp_path, *options)
+        ended = beside.submit(rtrace_in_container, *run, arguments=arguments)
+        try:
+            if pid == "host":
+                wait_for(lambda: ended.done() or knows(tmp_path, f"rtrace-{pid}"), "its own name")
+        finally:
+            go.touch()
+        done = ended.result()
 
     # What happens is recorded either way, with the ids of the initial namespace.
     assert done.returncode == 0, done.stderr

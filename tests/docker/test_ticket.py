@@ -70,7 +70,7 @@ class Incident:
     members: dict[str, bytes] = field(default_factory=dict)
 
 
-def break_it(docker: PrivateDocker, folder: Path) -> tuple[int, int, int]:
+def break_it(docker: PrivateDocker, recorder: Recorder, folder: Path) -> tuple[int, int, int]:
     """Runs a container, kills its shim; pids of the shim, of its process 1, of who killed it."""
     docker.docker(
         "run", "-d", "--network", "none", "--name", NAME,
@@ -78,6 +78,7 @@ def break_it(docker: PrivateDocker, folder: Path) -> tuple[int, int, int]:
         "-e", "NOTE=keep-me-please", "--label", f"deploy-token={OWN['label']}",
         "--label", "com.example.team=checkout", docker.image, "sh", "-c", SCRIPT,
     )  # fmt: skip
+    recorder.wait_until_named(NAME)
     init_pid = int(docker.docker("inspect", "-f", "{{.State.Pid}}", NAME).stdout)
     init, shim = Process.of(init_pid), parent_of(init_pid)
     script = folder / "deploy.py"
@@ -99,7 +100,7 @@ def incident(tmp_path_factory: pytest.TempPathFactory) -> Incident:
         recorder = Recorder(folder)
         try:
             recorder.wait_until_recording()
-            shim, init, killer = break_it(docker, folder)
+            shim, init, killer = break_it(docker, recorder, folder)
         finally:
             recorder.stop()
     ticket = folder / "t.zip"

@@ -21,6 +21,7 @@ from analysis.model import Capture, open_capture
 from analysis.why.answer import build_why
 from demo.privatedocker import PrivateDocker
 from demo.process import Process
+from tests.docker.held import run_held
 from tests.kernel.recording import Recorder, boot_ns, run_rtrace, wait_for
 from tests.witness import children_of, parent_of
 
@@ -47,8 +48,8 @@ class Deed:
 class Witness:
     """Does things to containers, and writes down what it did."""
 
-    def __init__(self, docker: PrivateDocker) -> None:
-        self.docker = docker
+    def __init__(self, docker: PrivateDocker, recorder: Recorder) -> None:
+        self.docker, self.recorder = docker, recorder
         self.deeds: dict[str, Deed] = {}
 
     def run(
@@ -59,10 +60,17 @@ class Witness:
         docker.docker(
             "run", "-d", "--network", "none", "--name", name, *options, docker.image, *command
         )
+        self.recorder.wait_until_named(name)
         deed = self.deeds[name] = Deed(init=int(self.inspect(name)["Pid"]))
         deed.shim = parent_of(deed.init)
         wait_for(lambda: len(children_of(deed.init)) == children, f"children in {name}")
         return deed
+
+    def run_held(self, name: str, script: str, options: tuple[str, ...] = ()) -> int:
+        """Status of a container in the foreground: see held.py."""
+        words = ("docker", "run", "-i", "--network", "none", "--name", name, *options)
+        words = (*words, self.docker.image, "sh", "-c", f"read go; {script}")
+        return run_held(self.recorder, name, words, env=self.docker.environ).returncode
 
     def inspect(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(
@@ -135,17 +143,11 @@ def do_everything(witness: Witness) -> None:
     witness.act("why-recycled", lambda deed: witness.script(f"kill -9 {deed.shim}"))
 
     witness.deeds["why-exit"] = Deed(since_ns=boot_ns())
-    run = ("run", "--network", "none")
-    done = docker.docker(
-        *run, "--name", "why-exit", docker.image, "sh", "-c", "sleep 0.1; exit 3", check=False
-    )
-    assert done.returncode == 3
+    assert witness.run_held("why-exit", "exit 3") == 3
     hog = "x=a; while :; do x=$x$x; done"
     for name, command in (("why-oom", hog), ("why-oom-child", f"sh -c '{hog}'; exit $?")):
         witness.deeds[name] = Deed()
-        limit = ("-m", "16m", "--memory-swap", "16m")
-        image = (docker.image, "sh", "-c", command)
-        docker.docker(*run, *limit, "--name", name, *image, check=False)
+        witness.run_held(name, command, ("-m", "16m", "--memory-swap", "16m"))
         witness.deeds[name].state = witness.inspect(name)
 
     daemons(witness)
@@ -203,8 +205,8 @@ def daemons(witness: Witness) -> None:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Witness, Path]]:
     """One recording of everything, by one docker."""
     with PrivateDocker("external") as docker:
-        witness = Witness(docker)
         recorder = Recorder(tmp_path_factory.mktemp("why"))
+        witness = Witness(docker, recorder)
         try:
             recorder.wait_until_recording()
             do_everything(witness)

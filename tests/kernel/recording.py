@@ -221,6 +221,13 @@ class Capture:
             for process in chunk["processes"]
         }
 
+    def is_named(self, container: str) -> bool:
+        """Whether the name and the image of a container have been found."""
+        return any(
+            fact["kind"] == "container" and fact["name"] == container and fact["image"] is not None
+            for fact in self.json(b"FACT")
+        )
+
     @property
     def trailer(self) -> dict[str, Any] | None:
         """The TAIL, if it has been written."""
@@ -319,6 +326,19 @@ class Recorder:
             return bool(self.capture.of(b"TASK"))
 
         wait_for(snapshot, "the start snapshot")
+
+    def wait_until_named(self, container: str) -> None:
+        """Waits until the name and the image of a container are in the capture.
+
+        They are read from files, beside the recording: a container that a test ends at once may
+        be gone before a busy machine lets the recorder read them.
+        """
+
+        def named() -> bool:
+            self.capture.read()
+            return self.capture.is_named(container)
+
+        wait_for(named, f"the name and image of {container}")
 
     @contextlib.contextmanager
     def window(self) -> Iterator[Capture]:
