@@ -168,7 +168,9 @@ def _add_facts(known: dict[str, Known], table: Table) -> None:
                 setattr(entry, key, value)
                 told.add((container, key))
         runtime = fact.get("runtime")
-        if isinstance(runtime, str) and runtime in ("docker", "containerd", "podman", "cri"):
+        # "containerd" is whose shim it is, and all that is known while nothing else could be read.
+        others = ("docker", "podman", "cri")
+        if runtime in others or (runtime == "containerd" and entry.runtime not in others):
             entry.runtime = runtime
         labels = fact.get("labels")
         if isinstance(labels, dict):

@@ -80,20 +80,27 @@ class FactFinder:
         self._problems: dict[str, dict[str, Any]] = {}
         self._denied = False
         self._daemons: frozenset[tuple[int, int]] | None = None
+        self._asked = 0
+        self._unanswered = False
         self.containers_seen = 0
         self._container_thread = start_thread("containers", self._run_containers)
         self._runtime_thread: threading.Thread | None = None
 
     def look_at_host(self, tasks: Iterable[abi.Task]) -> None:
-        """Runtimes of the host, if their daemons are others than the last time."""
+        """Runtimes of the host, if their daemons are others than the last time, or did not answer
+        then: one that begins, or a busy host's, does so later."""
         daemons = daemon_ids(tasks)
-        busy = self._runtime_thread is not None and self._runtime_thread.is_alive()
-        if daemons == self._daemons or busy:
+        if self._runtime_thread is not None and self._runtime_thread.is_alive():
             return
-        self._daemons = daemons
+        if daemons != self._daemons:
+            self._daemons, self._asked = daemons, 0
+        elif not self._unanswered or self._asked >= _ATTEMPTS:
+            return
+        self._asked += 1
         try:
             self._runtime_thread = start_thread("runtimes", self._find_runtimes, tasks)
         except HostError as error:
+            self._unanswered = True
             self.tell(f"{error}: daemons were not asked")
 
     def look_at_process(self, process: Mapping[str, Any]) -> None:
@@ -178,7 +185,7 @@ class FactFinder:
     def _remember(self, fact: dict[str, Any], *, named: bool) -> None:
         with self._lock:
             container = self._see(fact["id"])
-            if named or not container.named:
+            if named or (not container.named and _says(fact) >= _says(container.fact)):
                 container.named, container.fact = named, fact
 
     def _tell_denied(self, path: str) -> None:
@@ -200,6 +207,7 @@ class FactFinder:
             else:
                 found.append(fact)
             self._write_fact(fact)
+        self._unanswered = any(fact["kind"] == "problem" for fact in found)
         with self._lock:
             self._runtimes = found
 
@@ -216,6 +224,13 @@ class FactFinder:
                     fact = read_container(sighting, directory, self._tell_denied)
         fact["ts_ns"] = boot_ns()
         if fact["name"] is not None or fact["namespace"] is not None:
-            named = fact["name"] is not None and fact["source"] is not None
+            # podman's image is in another file than the rest.
+            whole = fact["image"] is not None or fact["runtime"] != "podman"
+            named = fact["name"] is not None and fact["source"] is not None and whole
             self._remember(fact, named=named)
             self._write_fact(fact)
+
+
+def _says(fact: dict[str, Any] | None) -> int:
+    """How much a fact tells of a container: some of its processes show less than others."""
+    return sum(fact[what] is not None for what in ("name", "image")) if fact else 0

@@ -311,6 +311,17 @@ def test_ctr_ids_are_any_word(words: str, image: str | None, tmp_path: Path) -> 
     assert capture.scene.ids[run.client or 0] == client.id
 
 
+def test_what_a_shim_alone_tells_of_is_still_dockers(tmp_path: Path) -> None:
+    """GIVEN the daemon's word, and then that of a shim of which no file could be read."""
+    h = lives.life()
+    told = {"id": CID, "name": "web", "image": "nginx", "namespace": None, "runtime": "docker"}
+    shim = {"id": CID, "name": None, "image": None, "namespace": "moby", "runtime": "containerd"}
+    h.stream.fact("container", **told)
+    h.stream.fact("container", **shim)
+    _, container = only(h.stream, tmp_path)
+    assert (container.name, container.known.image, container.runtime) == ("web", "nginx", "docker")
+
+
 def killed(tmp_path: Path, **how: object) -> tuple[str, str]:
     h = lives.host()
     p = lives.begin(h)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tracer import container_names, fact_finder
+from tracer import abi, container_names, fact_finder
 from tracer.container_names import Sighting
 from tracer.fact_finder import FactFinder
 from tracer.proc_view import TICK_NS, ProcView, start_ticks
@@ -57,6 +57,16 @@ class Finder:
         """A process (here: this one) tells of a container."""
         sighting = Sighting(container_id(number), os.getpid(), start_ns("self"), bundle=bundle)
         self.finder.look_at_container(sighting)
+
+    def see_shim(self, number: int) -> None:
+        """A shim that cannot be looked at any more."""
+        self.finder.look_at_container(Sighting(container_id(number), 0, 0, "moby", bundle="."))
+
+    def see_daemon(self, start_ns: int) -> None:
+        """A look at all processes, among which there is a dockerd; waits for the answers."""
+        self.finder.look_at_host([abi.Task(tgid=1, start_ns=start_ns, comm=b"dockerd")])
+        assert self.finder._runtime_thread is not None
+        self.finder._runtime_thread.join(10.0)
 
     def settle(self) -> None:
         """Waits for the files to be read."""
@@ -144,6 +154,64 @@ def test_a_storm_of_containers_is_bounded(finder: Finder, monkeypatch: pytest.Mo
     assert finder.finder._work.qsize() <= 1
 
 
+def told_by_daemon(number: int) -> dict[str, Any]:
+    return {
+        "kind": "container",
+        "id": container_id(number),
+        "name": "web",
+        "image": "app:1",
+        "runtime": "docker",
+        "namespace": None,
+        "source": "GET /containers/json",
+    }
+
+
+def test_a_shim_that_has_gone_takes_no_name_away(
+    finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a container that the daemon has named
+    monkeypatch.setattr(fact_finder, "read_runtimes", lambda *_, **__: [told_by_daemon(1)])
+    finder.see_daemon(5)
+    # WHEN its shim, of which no file can be read, tells of it
+    finder.see_shim(1)
+    finder.settle()
+    # THEN the next segment is told what the daemon said.
+    assert [fact["name"] for fact in finder.facts] == ["web", None]
+    assert finder.names_in_use() == {"web"}
+
+
+def test_a_daemon_that_did_not_answer_is_asked_again(
+    finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # GIVEN a daemon that is just beginning
+    problem = {"kind": "problem", "what": "dockerd (1) has no socket to ask"}
+    answers = [[problem], [told_by_daemon(1)]]
+    monkeypatch.setattr(fact_finder, "read_runtimes", lambda *_, **__: answers.pop(0))
+    finder.see_daemon(5)
+    assert [fact["kind"] for fact in finder.finder.facts_in_use()] == ["problem"]
+    # WHEN all processes are looked at again
+    finder.see_daemon(5)
+    # THEN it is asked again, and what it says is taken instead; and then no more.
+    assert [fact["kind"] for fact in finder.finder.facts_in_use()] == ["container"]
+    finder.see_daemon(5)
+    assert answers == []
+
+
+def test_a_daemon_that_never_answers_is_asked_a_few_times(
+    finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[int]()
+
+    def ask(tasks: list[abi.Task], *_: object, **__: object) -> list[dict[str, Any]]:
+        asked.append(tasks[0].start_ns)
+        return [{"kind": "problem", "what": "dockerd (1) did not answer: timed out"}]
+
+    monkeypatch.setattr(fact_finder, "read_runtimes", ask)
+    for start_ns in (5, 5, 5, 5, 5, 6):
+        finder.see_daemon(start_ns)
+    assert asked == [5, 5, 5, 6]
+
+
 @contextlib.contextmanager
 def conmon(folder: Path, bundle: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process of this name, with conmon's arguments, that keeps the first container."""
@@ -157,6 +225,28 @@ def conmon(folder: Path, bundle: Path) -> Iterator[subprocess.Popen[bytes]]:
         assert process.stdout is not None
         process.stdout.readline()
         yield process
+
+
+def test_podmans_image_is_asked_for_until_it_is_there(finder: Finder, tmp_path: Path) -> None:
+    # GIVEN a bundle, and a list of containers that cannot be read just now
+    bundle = tmp_path / "containers" / container_id(1) / "userdata"
+    bundle.mkdir(parents=True)
+    (bundle / "config.json").write_text(json.dumps({"ociVersion": "1", "annotations": {}}))
+    with conmon(tmp_path, bundle) as keeper:
+        sighting = Sighting(
+            container_id(1), keeper.pid, start_ns(keeper.pid), None, "web", "podman", str(bundle)
+        )
+        finder.finder.look_at_container(sighting)
+        finder.settle()
+        # WHEN conmon tells of it again
+        entry = {"id": container_id(1), "metadata": json.dumps({"image-name": "app:1"})}
+        (tmp_path / "containers" / "containers.json").write_text(json.dumps([entry]))
+        for _ in range(2):
+            finder.finder.look_at_container(sighting)
+            finder.settle()
+    # THEN its image is found, once.
+    found = [(fact["name"], fact["image"]) for fact in finder.facts]
+    assert found == [("web", None), ("web", "app:1")]
 
 
 def test_who_executed_conmon_goes_between_two_files(
