@@ -34,14 +34,22 @@ def untold_takeovers(log: Json, report: Json) -> list[str]:
 
 
 def untold_behaviours(log: Json, report: Json) -> list[str]:
-    """Outcomes that a witness expects of behaviours and that a report does not tell, in words."""
+    """Outcomes that a witness expects of behaviours and that a report does not tell, in words.
+
+    What it expects twice must be told twice. Of what is `left` of a container it expects what
+    became of all.
+    """
     told = {behaviour["id"]: behaviour["occurrences"] for behaviour in report["behaviours"]}
     result = []
     for id_, expected in log["expect"].items():
+        open_ = list(told[id_])
         for outcomes in expected:
-            if not any(_agrees(outcomes, occurrence) for occurrence in told[id_]):
-                tokens = [{who: sorted(_tokens(o[who])) for who in outcomes} for o in told[id_]]
-                result.append(f"{id_}: expected {outcomes}, told {tokens}")
+            found = next((o for o in open_ if _agrees(outcomes, o)), None)
+            if found is not None:
+                open_.remove(found)
+                continue
+            tokens = [{who: sorted(_tokens(o[who])) for who in outcomes} for o in open_]
+            result.append(f"{id_}: expected {outcomes}, told {tokens}")
     return result
 
 
@@ -54,6 +62,8 @@ def _tokens(outcome: Json | None) -> set[str]:
     containerd that had killed it."""
     if outcome is None:
         return set()
+    if "total" in outcome:
+        return {fate for fate in outcome if outcome[fate] == outcome["total"]} - {"total"}
     found = {str(outcome["outcome"])}
     by = outcome.get("by")
     if outcome["outcome"] == "killed" and by and by["role"].startswith("containerd"):

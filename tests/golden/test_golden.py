@@ -17,7 +17,7 @@ from tests.golden.docker_versions import (
     build_document,
     build_essence,
 )
-from tests.lab.judging import invented_takeovers
+from tests.lab.judging import invented_takeovers, misjudged_ends
 from tests.witnessed import untold_behaviours, untold_takeovers
 
 GOLDEN = all_golden()
@@ -58,6 +58,10 @@ def test_every_takeover_of_the_witness_is_told_and_none_is_invented(golden: Gold
 
 def test_behaviours_are_what_the_witness_saw(golden: Golden) -> None:
     assert untold_behaviours(golden.witness, golden.report) == []
+
+
+def test_who_ended_is_who_the_witness_saw_end(golden: Golden) -> None:
+    assert misjudged_ends(golden.witness, golden.report) == []
 
 
 def test_a_killed_shims_container_shows_who_killed_it_and_whose_child_it_was() -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.kernel.recording import RTRACE, run_rtrace
-from tests.lab.judging import invented_takeovers
+from tests.lab.judging import invented_takeovers, misjudged_ends
 from tests.lab.lab import Setup
 from tests.lab.recording import record, recorded_name
 from tests.lab.roots import BY_HAND, SUITES
@@ -33,6 +33,8 @@ SCENES = (
     *("start", "restart", "container-exit", "container-kill"),
     *("shim-kill", "containerd-kill", "dockerd-kill", "dockerd-restart"),
 )
+# With an engine in an engine, no shim of docker's, or one that no topology is about.
+OTHER_ENGINES = ("docker-in-docker", "podman", "podman-conmon-kill", "pod")
 
 
 class Told(NamedTuple):
@@ -83,8 +85,19 @@ def test_what_the_witness_saw_is_told_and_nothing_is_invented(told: Told) -> Non
     assert untold_takeovers(log, report) == []
     assert invented_takeovers(log, report) == []
     assert untold_behaviours(log, report) == []
+    assert misjudged_ends(log, report) == []
+    if log["scenario"] not in OTHER_ENGINES:
+        check_shape(log, report)
     if log["scenario"] == "shim-kill":
         check_why(told)
+
+
+def check_shape(log: Json, report: Json) -> None:
+    """Who started containerd, and which shim it takes, is told by what happened."""
+    shape = "docker-18" if log["topology"] in "BC" else "docker-19"
+    shim = "v1" if log["topology"] in "CD" else "v2"
+    told = {(one["shape"], one["shim_version"]) for one in report["behaviours"]}
+    assert told == {(shape, shim)}
 
 
 def check_why(told: Told) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.witness import TICK_NS, Witness, start_of, wait_for_state
-from tests.witnessed import untold_takeovers
+from tests.witnessed import untold_behaviours, untold_takeovers
 
 
 def test_it_sees_who_takes_over_an_orphan_that_it_was_not_told_of() -> None:
@@ -131,3 +131,43 @@ def test_what_is_told(moves: list[Any]) -> None:
 def test_what_is_not_told(moves: list[Any], complaint: str) -> None:
     (said,) = untold(*moves)
     assert said.startswith(complaint)
+
+
+def outcome(token: str, **more: Any) -> Any:
+    return {"outcome": token, "then": None} | more
+
+
+def unmet(expected: list[Any], *occurrences: Any) -> list[str]:
+    report = {"behaviours": [{"id": "restart", "occurrences": list(occurrences)}]}
+    return untold_behaviours({"expect": {"restart": expected}}, report)
+
+
+def test_behaviours_that_are_told() -> None:
+    killed = {"container": outcome("killed", by=None, meanwhile=outcome("reparented"))}
+    assert unmet([{"container": "killed"}], killed) == []
+    assert unmet([{"container": "reparented"}], killed) == []
+    by_containerd = {"shim": outcome("killed", by={"role": "containerd-managed"})}
+    assert unmet([{"shim": "exited"}], by_containerd) == []
+
+
+def test_behaviours_that_are_not_told() -> None:
+    again = {"container": outcome("recreated"), "shim": None}
+    assert unmet([{"container": "recreated"}]) != []
+    assert unmet([{"container": "killed"}], again) != []
+    assert unmet([{"container": "recreated", "shim": "recreated"}], again) != []
+
+
+def test_what_is_expected_twice_is_told_twice() -> None:
+    twice = [{"container": "recreated"}] * 2
+    again = {"container": outcome("recreated")}
+    assert len(unmet(twice, again)) == 1
+    assert unmet(twice, again, dict(again)) == []
+
+
+def test_all_that_is_left_has_the_same_fate() -> None:
+    def left(**fates: int) -> Any:
+        return {"left": {"total": 2, "with_process_1": 0, "by_shim": 0, "zombies": 0} | fates}
+
+    assert unmet([{"left": "by_shim"}], left(by_shim=2)) == []
+    assert unmet([{"left": "by_shim"}], left(by_shim=1, with_process_1=1)) != []
+    assert unmet([{"left": "total"}], left(by_shim=2)) != []
