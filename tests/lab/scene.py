@@ -218,10 +218,12 @@ class Scene:
         shim: Watched | None = None,
         container: Watched | None = None,
         ends_itself: bool = False,
+        **others: str,
     ) -> None:
-        """What a report must tell of a behaviour: what the witness has seen since a step."""
+        """What a report must tell of a behaviour: what the witness has seen since a step, and
+        what a scenario knows of others."""
         self.witness.look()
-        outcomes = {}
+        outcomes = dict(others)
         if shim is not None:
             outcomes["shim"] = self._outcome(shim, since, by_itself=True)
         if container is not None:

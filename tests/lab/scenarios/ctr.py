@@ -64,9 +64,10 @@ def ctr_shim_kill(scene: Scene) -> None:
     """kill -9 of the shim of a container that docker knows nothing of."""
     scene.ctr("run", "-d", *scene.ctr_run_options, "--rootfs", scene.image_root, "web", *_SLEEP)
     web = _look_at(scene, "web")
-    scene.kill(web.shim)
+    step = scene.kill(web.shim)
     scene.wait_gone(web.shim)
     scene.linger(2.0)  # with shim v1 nobody may clean up
+    scene.expect("shim-exit", step, container=web.init)
     scene.ctr("task", "ls", check=False)
     scene.witness.observe("ctr", "ctr task ls", scene.witness.steps[-1].output.strip())
 

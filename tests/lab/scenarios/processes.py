@@ -30,6 +30,7 @@ def orphans_private(scene: Scene) -> None:
     step = scene.kill(web.init)
     scene.wait_gone(web.init, orphan, zombie, web.shim)
     scene.expect("container-exit", step, shim=web.shim, container=web.init)
+    scene.witness.expect("reap", left="with_process_1")  # the zombie had ended before
 
 
 @scenario("orphans-host")
@@ -44,6 +45,7 @@ def orphans_host(scene: Scene) -> None:
     scene.wait_gone(web.init, orphan)
     scene.ask_docker()
     scene.expect("container-exit", step, container=web.init)
+    scene.witness.expect("reap", left="by_shim")
 
 
 @scenario("orphans-init")
@@ -58,6 +60,7 @@ def orphans_init(scene: Scene) -> None:
     step = scene.witness.steps[-1]
     scene.wait_gone(web.init, orphan, web.shim)
     scene.expect("container-exit", step, shim=web.shim)
+    scene.witness.expect("reap", left="with_process_1")
 
 
 def _make_orphan(scene: Scene, web: Container) -> Watched:

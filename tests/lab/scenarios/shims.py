@@ -50,9 +50,11 @@ def shim_term_containerd_down(scene: Scene) -> None:
     """SIGTERM to the shim while containerd is stopped."""
     web = scene.docker_run("web")
     scene.systemctl("stop", "containerd")
-    scene.kill(web.shim, "TERM")
+    step = scene.kill(web.shim, "TERM")
     scene.linger(1.0)
     scene.observe_parent(web.init)
     scene.systemctl("start", "containerd")
     scene.linger(1.0)
     scene.ask_docker()
+    if read_stat(web.shim.tgid) is None:
+        scene.expect("shim-exit", step, container=web.init)
