@@ -19,7 +19,11 @@ class Process(NamedTuple):
     def of(cls, pid: int) -> Process | None:
         """The process that has this pid now; None if there is none, or only a zombie."""
         stat = _read_stat(pid)
-        return None if stat is None or stat[0] in "ZX" else cls(pid, int(stat[19]))
+        if stat is None:
+            return None
+        # A leader that has ended is a zombie while other threads of the process go on.
+        state, threads, start_ticks = stat[0], int(stat[17]), int(stat[19])
+        return None if state in "ZX" and threads < 2 else cls(pid, start_ticks)
 
     def is_alive(self) -> bool:
         """Whether it still runs: neither gone nor a zombie."""
