@@ -230,10 +230,9 @@ class Recorder:
             self._saver.poll(at_once=True)
             self._kernel_log.look(self._write_fact)
             time.sleep(_LAST_REAPS_S / 10)
-        deadline = time.monotonic() + _FACTS_TIMEOUT_S
         self._sockets.finish(_FACTS_TIMEOUT_S)
         shown = self._snapshots.finish(_FACTS_TIMEOUT_S)
-        if not self._facts.finish(max(0.0, deadline - time.monotonic())) or not shown:
+        if not self._facts.finish(_FACTS_TIMEOUT_S) or not shown:
             self._write_fact({"kind": "problem", "what": "some facts took too long to find"})
         self._snapshots.write_end(self._writer, self._collector.drain)
         self._collector.drain_all()
