@@ -5,7 +5,8 @@ the shim's working directory is, and docker's config.v2.json, in the directory t
 mounts /etc/hostname, /etc/hosts and /etc/resolv.conf from. All paths are seen through
 /proc/PID/root of a runtime process, so that engines in other mount namespaces are found too.
 
-podman's image is in containers.json of its storage, where conmon's bundle is.
+podman's image is in a list of its storage, where conmon's bundle is: containers.json, or
+volatile-containers.json, where newer ones put what `podman run --rm` made.
 
 Sources: OCI runtime-spec config.json; moby daemon/container.go (config.v2.json); containerd
 pkg/cri/annotations; CRI-O pkg/annotations; nerdctl pkg/labels; conmon(8); containers/storage
@@ -35,6 +36,7 @@ _CRI_IMAGE = "io.kubernetes.cri.image-name"
 _CRIO_TYPE = "io.kubernetes.cri-o.ContainerType"
 _CRIO_IMAGE = "io.kubernetes.cri-o.ImageName"
 _NERDCTL_NAME = "nerdctl/name"
+_STORED = ("containers.json", "volatile-containers.json")
 _POD_NAME, _CONTAINER_NAME = "io.kubernetes.pod.name", "io.kubernetes.container.name"
 _OCI_RUNTIMES = (b"runc", b"crun", b"docker-runc")
 _CRI_TYPE = "io.kubernetes.cri.container-type"
@@ -229,12 +231,15 @@ def _add_annotations(fact: dict[str, Any], annotations: object) -> None:
 def _add_stored(
     fact: dict[str, Any], sighting: Sighting, root: str, on_denied: Callable[[str], None]
 ) -> None:
-    """Image, and name, from the list of containers beside <id>/userdata, the bundle."""
+    """Image, and name, from the lists of containers beside <id>/userdata, the bundle."""
     above, _, last = (sighting.bundle or "").rstrip("/").rpartition(f"/{sighting.id}/")
     if last != "userdata" or not above.startswith("/") or root == "/":
         return
-    listed = _read_any(root, f"{above}/containers.json", on_denied)
-    for entry in listed if isinstance(listed, list) else []:
+    listed: list[object] = []
+    for name in _STORED:
+        content = _read_any(root, f"{above}/{name}", on_denied)
+        listed += content if isinstance(content, list) else []
+    for entry in listed:
         if not isinstance(entry, dict) or entry.get("id") != sighting.id:
             continue
         try:

@@ -241,14 +241,16 @@ def test_cri_o(bundle: Path) -> None:
     assert read(Sighting(ID, ME, 0, None, None, "podman", str(bundle)))["name"] == "pod-1"
 
 
-def test_podman(tmp_path: Path) -> None:
-    """GIVEN a bundle in podman's storage THEN the list beside it has the image, and the name."""
+@pytest.mark.parametrize("stored", ["containers.json", "volatile-containers.json"])
+def test_podman(tmp_path: Path, stored: str) -> None:
+    """GIVEN a bundle in podman's storage THEN a list beside it has the image, and the name."""
     bundle = tmp_path / "overlay-containers" / ID / "userdata"
     bundle.mkdir(parents=True)
     write(bundle / "config.json", {"ociVersion": "1", "annotations": {}})
     mine = {"id": ID, "metadata": json.dumps({"image-name": "localhost/app:1", "name": "web"})}
     others = [5, {"id": OTHER, "metadata": "{}"}]
-    write(tmp_path / "overlay-containers" / "containers.json", [*others, mine])
+    write(tmp_path / "overlay-containers" / "containers.json", others)
+    write(tmp_path / "overlay-containers" / stored, [*others, mine])
 
     fact = read(Sighting(ID, ME, 0, None, None, "podman", str(bundle)))
 
