@@ -16,6 +16,7 @@ from tests.kernel.trees.oracle import find_history
 pytestmark = pytest.mark.kernel
 
 ROUNDS = 40
+SEED = 3
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,12 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def log(binary: Path) -> TreeLog:
+    return grow(binary, SEED)
+
+
+def grow(binary: Path, seed: int) -> TreeLog:
     path = binary.with_name("trees.log")
-    subprocess.run(program.command(binary, path, seed=3, rounds=ROUNDS), check=True, timeout=300)
+    subprocess.run(program.command(binary, path, seed=seed, rounds=ROUNDS), check=True, timeout=300)
     return read_log(path)
 
 
@@ -41,28 +46,34 @@ def find_processes_of(binary: Path) -> list[int]:
     return found
 
 
-def test_each_scenario_happens(log: TreeLog) -> None:
-    shares = log.shares()
+SCENARIOS = (
+    "born 40 or more levels deep",
+    "changes to a subreaper",
+    "changes to a subreaper in a nested namespace",
+    "changes to the driver",
+    "changes to the init of a nested namespace",
+    "execs",
+    "killed by their creator",
+    "leader exits first",
+    "snapshots of zombies",
+    "thread exits alone",
+    *(f"born by {how.name}" for how in How),
+    *(f"trait {trait.name}" for trait in Trait),
+)
 
+
+def test_each_scenario_happens(binary: Path, log: TreeLog) -> None:
     assert len(log.rounds) == ROUNDS
+    shares = log.shares()
     assert shares["processes"] > 100 * ROUNDS
-    for how in How:
-        assert shares[f"born by {how.name}"] > 0, how
-    for trait in Trait:
-        assert shares[f"trait {trait.name}"] > 0, trait
-    for what in (
-        "born 40 or more levels deep",
-        "changes to a subreaper",
-        "changes to a subreaper in a nested namespace",
-        "changes to the driver",
-        "changes to the init of a nested namespace",
-        "execs",
-        "killed by their creator",
-        "leader exits first",
-        "snapshots of zombies",
-        "thread exits alone",
-    ):
-        assert shares[what] > 0, what
+
+    # A busy machine lets long chains end before they are as long as was planned: other trees then.
+    for seed in range(SEED + 1, SEED + 6):
+        if all(shares[what] for what in SCENARIOS):
+            break
+        shares += grow(binary, seed).shares()
+
+    assert [what for what in SCENARIOS if not shares[what]] == []
 
 
 def test_the_witnesses_agree(log: TreeLog) -> None:
