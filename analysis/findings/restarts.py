@@ -43,6 +43,8 @@ def container_restarts(case: Case) -> Iterator[Finding]:
         ends = [case.how(init) for init in inits[:-1]]
         shown = ", then ".join(ends[:_TOLD]) + (", and so on" if len(ends) > _TOLD else "")
         began = [run.anchor_ns for run in runs if run.anchor_ns is not None]
+        if not began:
+            continue  # nothing shows that one came after the other
         within = f" within {span(began[-1] - began[0])}" if len(began) > 1 else ""
         evidence = []
         for init in inits:
@@ -55,10 +57,10 @@ def container_restarts(case: Case) -> Iterator[Finding]:
             f"{case.ask_why(failed[-1].init or 0)}; `docker logs` of it"
             if failed
             else "nothing, if it was restarted on purpose: no run had failed",
-            began[-1] if began else 0,
+            began[-1],
             listed(inits),
             listed(evidence),
-            case.surety(began[0] if began else 0, began[-1] if began else 0),
+            case.surety(began[0], began[-1]),
             container.id,
         )
 

@@ -470,6 +470,7 @@ def _tokens(text: str) -> Iterator[Any]:
 
 def check_csv(text: str) -> None:
     """Rows of one length, and no cell that a spreadsheet would compute."""
+    csv.field_size_limit(1 << 20)  # a text of 64 KiB, of whose bytes each may take four characters
     header, *rows = csv.reader(io.StringIO(text, newline=""))
     for row in rows:
         if len(row) != len(header):
