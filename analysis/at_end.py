@@ -59,7 +59,8 @@ class AtEnd:
 
     def is_zombie(self, pos: int) -> bool | None:
         """Whether it was one; None: not known."""
-        return bool(self.zombies[pos]) if self.shows_all or pos in self._shown_at else None
+        known = self.shows_all or (self.ns is not None and pos in self._shown_at)
+        return bool(self.zombies[pos]) if known else None
 
     def is_released(self, pos: int) -> bool:
         """It was waited for by then: its REAP was seen, or it had ended and is not shown."""

@@ -279,7 +279,7 @@ class _Builder(TimelineBuilder):
             entry.update(zip(_PROCESS_COLUMNS, values[i], strict=True))
             entry["args"] = list(args[i]) if isinstance(args[i], tuple) else []
             entry["role"], entry["container"] = extra[i]
-            entry["zombie"] = None if at_end.ns is None else at_end.is_zombie(pos)
+            entry["zombie"] = at_end.is_zombie(pos)
             entry["exec_ns"] = self._exec_times(pos)
             entry["killed_by"] = killed_by.get(pos)
             entry["parents"] = parents[i]

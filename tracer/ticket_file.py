@@ -76,10 +76,8 @@ def open_ticket(path: str, fd: int, limit: int | None = None) -> int:
         try:
             size = _check_directory(file)
             with zipfile.ZipFile(file) as archive:
-                member = _find_capture(archive.infolist(), size)
-                if limit is not None and member.file_size > limit:
-                    raise _RefusalError("the capture in the archive is too large")
-                return _take_out(archive, member)
+                most = _CAPTURE_LIMIT if limit is None else limit
+                return _take_out(archive, _find_capture(archive.infolist(), size, most))
         except _RefusalError as refusal:
             raise CaptureError(fact, str(refusal), _STEP) from None
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
@@ -113,8 +111,8 @@ def _check_directory(file: BinaryIO) -> int:
     return size
 
 
-def _find_capture(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
-    """The one member to read, of an archive of ``size`` bytes."""
+def _find_capture(members: list[zipfile.ZipInfo], size: int, most: int) -> zipfile.ZipInfo:
+    """The one member to read, of ``most`` bytes at most, of an archive of ``size`` bytes."""
     names = [member.filename for member in members]
     if len(members) > _MEMBERS or len(set(names)) < len(names):
         raise _RefusalError("it is an archive with files of the same name")
@@ -133,7 +131,7 @@ def _find_capture(members: list[zipfile.ZipInfo], size: int) -> zipfile.ZipInfo:
     # It may say that it takes more room in the archive than there is.
     stored = min(member.compress_size, size)
     bomb = max(_RATIO_FREE, _RATIO_LIMIT * stored)
-    if member.file_size > min(_CAPTURE_LIMIT, bomb):
+    if member.file_size > min(most, bomb):
         raise _RefusalError("the capture in the archive is too large")
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise _RefusalError("the capture in the archive is compressed in a way not known")
